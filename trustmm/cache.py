@@ -1,0 +1,109 @@
+"""A folder of arrays keyed by content: what determines a value is hashed, never named."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def digest(value: Any) -> str:
+    """Hash of a nested value of mappings, sequences, scalars and arrays: 32 hexadecimal digits.
+
+    Arrays count with dtype, shape and bytes; mappings without their order.
+
+    Raises: TypeError for any other type, so that nothing is hashed by its address.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    _feed(state, value)
+    return state.hexdigest()
+
+
+def _feed(state: Any, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        state.update(f"array {value.dtype.str} {value.shape} ".encode())
+        state.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, Mapping):
+        state.update(f"mapping {len(value)} ".encode())
+        for key in sorted(value):
+            _feed(state, key)
+            _feed(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(f"sequence {len(value)} ".encode())
+        for element in value:
+            _feed(state, element)
+    elif value is None or isinstance(value, bool | int | float | str):
+        state.update(json.dumps([type(value).__name__, value]).encode())
+    else:
+        raise TypeError(f"cannot hash a {type(value).__name__} by content")
+
+
+class Cache:
+    """Arrays computed once per content, shared by parallel jobs.
+
+    Args:
+        folder: where entries live as ``KIND/KEY.npz``; None computes every time.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def arrays(self, kind: str, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """The entry for `key`, computed under a lock if nobody has it yet.
+
+        Args:
+            kind: a word for the log and the folder, such as "prior".
+            key: everything that determines the value: inputs by `digest`, options, the code's digest.
+            compute: called at most once per content, whatever the number of processes.
+        """
+        if self.folder is None:
+            return compute()
+        path = self.folder / kind / f"{digest(dict(key))}.npz"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.with_suffix(".lock")):
+                if not path.exists():
+                    entry = compute()
+                    _write_npz(path, entry)
+                    log.info("cache: computed %s %s", kind, path.stem)
+                    return entry
+        log.info("cache: reused %s %s", kind, path.stem)
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends, and vanishes when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write_npz(path: Path, entry: Arrays) -> None:
+    with atomic(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **entry)

@@ -1,0 +1,1 @@
+"""Edges, normalisation, sparse products, cosine neighbours and segment reductions."""
