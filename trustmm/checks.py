@@ -1,31 +1,100 @@
-"""Range checks of what the user types. They run when a stage is built, before any data are read."""
+"""Types and ranges of what the user types, written as annotations and checked before any data are read.
 
-from collections.abc import Collection
+A constructor says ``eta: Share``; `build` calls `check_value` with the full key, so that every message reads
+"corruption.eta must be in [0, 1], got 1.7" and no class repeats the check.
+"""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
-def check_interval(key: str, value: float, interval: str, *, hint: str = "") -> None:
-    """Raise ValueError unless `value` lies in `interval`, written as in a paper: ``[0, 1]``, ``(0, inf)``, ``(-1, 1]``.
+@dataclass(frozen=True)
+class Within:
+    """An interval as in a paper: ``[0, 1]``, ``(0, inf)``, ``(-1, 1]``; NaN lies in none."""
+
+    interval: str
+
+    def __contains__(self, value: float) -> bool:
+        low, high = (float(bound) for bound in self.interval[1:-1].split(","))
+        above = value >= low if self.interval[0] == "[" else value > low
+        return above and (value <= high if self.interval[-1] == "]" else value < high)
+
+
+Count = Annotated[int, Within("[1, inf)")]
+Seed = Annotated[int, Within("[0, inf)")]
+Share = Annotated[float, Within("[0, 1]")]
+Positive = Annotated[float, Within("(0, inf)")]
+NonNegative = Annotated[float, Within("[0, inf)")]
+
+_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def check_value(key: str, value: Any, annotation: Any) -> None:
+    """Raise ValueError unless `value` is what the annotation of its parameter allows.
 
     Args:
-        key: the configuration key, as the user types it, such as ``corruption.eta``.
-        value: a number; NaN lies in no interval.
-        interval: bounds between round (excluded) or square (included) brackets.
-        hint: what to do about it, appended to the message.
+        key: the configuration key as the user types it.
+        value: a plain value, list or mapping.
+        annotation: int, float, str, bool, None, `Literal`, `Annotated` with `Within`, a union, `Sequence` or
+            `Mapping` of these; anything else is not checked here.
     """
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
-    above = value >= low if interval[0] == "[" else value > low
-    below = value <= high if interval[-1] == "]" else value < high
-    if not (above and below):
-        raise ValueError(f"{key} must be in {interval}, got {value}{'; ' + hint if hint else ''}")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    check = _CHECKS.get(origin, _check_plain)
+    check(key, value, annotation if origin is None else arguments)
 
 
-def check_at_least(key: str, value: int, low: int, *, hint: str = "") -> None:
-    """Raise ValueError unless the integer `value` is at least `low`."""
-    if value < low:
-        raise ValueError(f"{key} must be >= {low}, got {value}{'; ' + hint if hint else ''}")
+def _check_plain(key: str, value: Any, kind: Any) -> None:
+    if kind not in _WORDS:
+        return
+    matches = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if not matches or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{key} must be {_WORDS[kind]}, got {value!r}")
 
 
-def check_choice(key: str, value: str, choices: Collection[str]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
+def _check_annotated(key: str, value: Any, arguments: tuple[Any, ...]) -> None:
+    check_value(key, value, arguments[0])
+    for limit in arguments[1:]:
+        if isinstance(limit, Within) and value not in limit:
+            raise ValueError(f"{key} must be in {limit.interval}, got {value}")
+
+
+def _check_literal(key: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{key} must be one of {', '.join(sorted(choices))}, got {value!r}")
+        raise ValueError(f"{key} must be {' or '.join(map(str, choices))}, got {value!r}")
+
+
+def _check_union(key: str, value: Any, members: tuple[Any, ...]) -> None:
+    reasons = []
+    for member in members:
+        try:
+            return check_value(key, value, member)
+        except ValueError as reason:
+            reasons.append(str(reason).removeprefix(f"{key} must be ").rsplit(", got ", 1)[0])
+    raise ValueError(f"{key} must be {' or '.join(reasons)}, got {value!r}")
+
+
+def _check_sequence(key: str, value: Any, members: tuple[Any, ...]) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"{key} must be a list, got {value!r}")
+    for place, element in enumerate(value):
+        check_value(f"{key}[{place}]", element, members[0])
+
+
+def _check_mapping(key: str, value: Any, members: tuple[Any, ...]) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} must be a mapping of names to values, got {value!r}")
+    for name, element in value.items():
+        check_value(key, name, members[0])
+        check_value(f"{key}.{name}", element, members[1])
+
+
+_CHECKS: dict[Any, Callable[[str, Any, Any], None]] = {
+    Annotated: _check_annotated,
+    Literal: _check_literal,
+    Union: _check_union,
+    types.UnionType: _check_union,
+    Sequence: _check_sequence,
+    Mapping: _check_mapping,
+}

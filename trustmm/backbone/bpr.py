@@ -1,0 +1,57 @@
+"""BPR-MF: matrix factorisation on triples, without content or graph."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.initialise import xavier_normal
+from trustmm.backbone.losses import bpr, norm_penalty
+from trustmm.checks import Count, NonNegative
+from trustmm.dataset.data import TrainData
+from trustmm.graph.neighbours import NeighbourSearch
+
+
+class BPRMF(Backbone):
+    r"""Bayesian personalised ranking (Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618).
+
+    .. math::  s_{ui} = \langle p_u, q_i \rangle
+
+    Deviations: the norm penalty is on the gathered rows and not squared, as in the public reference.
+
+    Args:
+        train: edges; features are ignored.
+        rng: stream for the initial embeddings, Xavier-normal.
+        neighbours: unused, this model has no item graph.
+        embedding_dim: width D.
+        reg: weight of the norm penalty.
+    """
+
+    def __init__(
+        self,
+        train: TrainData,
+        *,
+        rng: np.random.Generator,
+        neighbours: NeighbourSearch,
+        embedding_dim: Count,
+        reg: NonNegative,
+    ) -> None:
+        super().__init__()
+        self.reg = reg
+        self.user_UD = nn.Parameter(xavier_normal((train.num_users, embedding_dim), rng))
+        self.item_ID = nn.Parameter(xavier_normal((train.num_items, embedding_dim), rng))
+
+    def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        """BPR and the norm penalty."""
+        user_BD = F.embedding(batch.users, self.user_UD)
+        positive_BD, negative_BD = (F.embedding(items, self.item_ID) for items in (batch.positives, batch.negatives))
+        return {
+            "bpr": bpr(user_BD, positive_BD, negative_BD),
+            "reg": self.reg * norm_penalty(user_BD, positive_BD, negative_BD),
+        }
+
+    def embeddings(self) -> Embeddings:
+        """The factors themselves."""
+        return Embeddings(self.user_UD, self.item_ID)

@@ -1,0 +1,135 @@
+"""FREEDOM: a frozen item graph from content, and a user-item graph pruned anew each epoch."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.losses import bpr
+from trustmm.checks import Count, NonNegative, Share
+from trustmm.dataset.data import TrainData
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows, sample_edges
+from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
+
+
+class FREEDOM(Backbone):
+    r"""Freezing and denoising graph structures (Zhou & Shen, MM 2023, https://arxiv.org/abs/2211.06924).
+
+    .. math::  M = \textstyle\sum_m w_m \operatorname{norm}(\operatorname{kNN}(X_m)), \qquad
+               s_{ui} = \langle Z_u, Z_i + (M^n E)_i \rangle
+
+    with Z the LightGCN mean. Training sends messages over a pruned user-item graph, evaluation over all of it.
+    Deviations: features are trainable, as in the public reference, unless `trainable_features` is false.
+
+    Args:
+        train: messages over its propagation edges; at least one modality.
+        rng: stream for the initial weights.
+        neighbours: search for the item graph, built once from the input features.
+        embedding_dim: width D.
+        num_layers: depth of the user-item propagation.
+        num_item_layers: depth n of the item-graph propagation.
+        k: neighbours of an item in each modality.
+        dropout: share of user-item edges dropped each epoch, 0 keeps all; 1 is refused.
+        modality_weight: w by modality name; others share what is left to 1 equally.
+        reg: weight of the BPR terms on projected features.
+        trainable_features: treat the features as parameters that start at the input.
+    """
+
+    needs_features = True
+    propagates = True
+
+    def __init__(
+        self,
+        train: TrainData,
+        *,
+        rng: np.random.Generator,
+        neighbours: NeighbourSearch,
+        embedding_dim: Count,
+        num_layers: Count,
+        num_item_layers: Count,
+        k: Count,
+        dropout: Share,
+        modality_weight: Mapping[str, NonNegative],
+        reg: NonNegative,
+        trainable_features: bool,
+    ) -> None:
+        super().__init__()
+        self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
+        self.edges, self.dropout, self.reg = train.propagation, dropout, reg
+        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
+        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        names = sorted(train.features)
+        self.features = nn.ParameterDict(
+            {m: nn.Parameter(torch.tensor(train.features[m]), requires_grad=trainable_features) for m in names}
+        )
+        self.projections = nn.ModuleDict({m: linear(train.features[m].shape[1], embedding_dim, rng) for m in names})
+        self.operator = self.training_operator = bipartite_operator(train.propagation)
+        self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)
+
+    def begin_epoch(self, rng: np.random.Generator) -> None:
+        """Draw the pruned user-item graph."""
+        if self.dropout:
+            kept = sample_edges(self.edges, drop_fraction=self.dropout, rng=rng)
+            self.training_operator = bipartite_operator(kept).to(self.node_ND.device)
+
+    def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        """BPR of the final representations, and of the users with each modality's projected features."""
+        items = torch.cat([batch.positives, batch.negatives])
+        index = torch.cat([batch.users, items + self.num_users])
+        mean_BD = layer_mean_rows(self.training_operator, self.node_ND, self.num_layers, index)
+        user_BD, item_BD = mean_BD.split([len(batch.users), len(items)])
+        layer_ID = self.node_ND[self.num_users :]
+        for _ in range(self.num_item_layers - 1):
+            layer_ID = self.item_graph @ layer_ID
+        positive_BD, negative_BD = (item_BD + self.item_graph.rows(layer_ID, items)).chunk(2)
+        content = [self._content_loss(name, user_BD, items) for name in self.features]
+        return {"bpr": bpr(user_BD, positive_BD, negative_BD), "content": self.reg * torch.stack(content).sum()}
+
+    def _content_loss(self, modality: str, user_BD: Tensor, items: Tensor) -> Tensor:
+        projected_BD = self.projections[modality](F.embedding(items, self.features[modality]))
+        return bpr(user_BD, *projected_BD.chunk(2))
+
+    def embeddings(self) -> Embeddings:
+        """Users, and items with what the item graph adds."""
+        final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
+        layer_ID = self.node_ND[self.num_users :]
+        for _ in range(self.num_item_layers):
+            layer_ID = self.item_graph @ layer_ID
+        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :] + layer_ID)
+
+
+def frozen_item_graph(
+    train: TrainData, modality_weight: Mapping[str, float], k: int, neighbours: NeighbourSearch
+) -> SparseMatrix:
+    """M = sum of w_m times the normalised binary kNN graph of modality m, (I, I) with at most k entries a modality.
+
+    Raises: ValueError if a weight names no modality, or the weights given exceed 1 with others left to share.
+    """
+    rows, columns, values = [], [], []
+    for name, weight in modality_weights(train, modality_weight).items():
+        row, column, _ = neighbours(train.features[name], k=min(k, train.num_items)).entries()
+        rows.append(row)
+        columns.append(column)
+        values.append(weight * symmetric_normalise(row, column, torch.ones(len(row)), train.num_items))
+    shape = (train.num_items, train.num_items)
+    return SparseMatrix(torch.cat(rows), torch.cat(columns), torch.cat(values), shape)
+
+
+def modality_weights(train: TrainData, given: Mapping[str, float]) -> dict[str, float]:
+    """A weight for each modality present, summing to 1: those given by name, the rest shared equally."""
+    names = sorted(train.features)
+    weights = {name: given[name] for name in names if name in given}
+    others = [name for name in names if name not in weights]
+    rest = 1 - sum(weights.values())
+    if rest < 0 and others:
+        raise ValueError(f"backbone.modality_weight gives {dict(given)}: more than 1 leaves nothing for {others}")
+    weights |= {name: rest / len(others) for name in others}
+    total = sum(weights.values())
+    if total <= 0:
+        raise ValueError(f"backbone.modality_weight must not be 0 for all of {names}, got {dict(given)}")
+    return {name: weights[name] / total for name in names}

@@ -1,0 +1,64 @@
+"""LightGCN: the content-free graph model; also the anchor of the rectifier and the prior of the edits."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.initialise import xavier_uniform
+from trustmm.backbone.losses import bpr, norm_penalty
+from trustmm.checks import Count, NonNegative
+from trustmm.dataset.data import TrainData
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows
+from trustmm.graph.neighbours import NeighbourSearch
+
+
+class LightGCN(Backbone):
+    r"""LightGCN: propagation without weights or nonlinearity (He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126).
+
+    .. math::  Z = \tfrac{1}{L+1} \textstyle\sum_{l=0}^{L} S^l E, \qquad S = D^{-1/2} A D^{-1/2}
+
+    with A the (N, N) user-item adjacency. Ignores item features, so it is the content-free control of a robustness
+    table. Deviations: the norm penalty (on layer 0) is not squared, as in the public reference.
+
+    Args:
+        train: messages over its propagation edges; features are ignored.
+        rng: stream for the initial embeddings, Xavier-uniform.
+        neighbours: unused, this model has no item graph.
+        embedding_dim: width D.
+        num_layers: depth L.
+        reg: weight of the norm penalty.
+    """
+
+    propagates = True
+
+    def __init__(
+        self,
+        train: TrainData,
+        *,
+        rng: np.random.Generator,
+        neighbours: NeighbourSearch,
+        embedding_dim: Count,
+        num_layers: Count,
+        reg: NonNegative,
+    ) -> None:
+        super().__init__()
+        self.num_users, self.num_layers, self.reg = train.num_users, num_layers, reg
+        self.operator = bipartite_operator(train.propagation)
+        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
+        self.node_ND = nn.Parameter(torch.cat([users, items]))
+
+    def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        """BPR on the propagated rows, the norm penalty on the rows of layer 0."""
+        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        final_BD = layer_mean_rows(self.operator, self.node_ND, self.num_layers, index).chunk(3)
+        layer0_BD = F.embedding(index, self.node_ND).chunk(3)
+        return {"bpr": bpr(*final_BD), "reg": self.reg * norm_penalty(*layer0_BD)}
+
+    def embeddings(self) -> Embeddings:
+        """Layer means of all nodes."""
+        final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
+        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])

@@ -1,0 +1,70 @@
+"""VBPR: matrix factorisation with a linear view of raw item content."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.initialise import xavier_normal, xavier_uniform
+from trustmm.backbone.losses import bpr, norm_penalty
+from trustmm.checks import Count, NonNegative
+from trustmm.dataset.data import TrainData
+from trustmm.graph.neighbours import NeighbourSearch
+
+
+class VBPR(Backbone):
+    r"""Visual Bayesian personalised ranking (He & McAuley, AAAI 2016, https://arxiv.org/abs/1510.01784).
+
+    .. math::  s_{ui} = \langle p_u, [e_i ; W x_i + b] \rangle
+
+    with x_i the concatenated raw features, modalities in alphabetical order. Deviations (those of the variant that
+    the paper uses): one projection for all modalities, no item or visual bias, norm penalty on the gathered rows.
+
+    Args:
+        train: edges and at least one modality; features are not trained.
+        rng: stream for the initial weights: Xavier-uniform embeddings, Xavier-normal W, b = 0.
+        neighbours: unused, this model has no item graph.
+        embedding_dim: width D of the id part and of the content part.
+        reg: weight of the norm penalty, which includes the projected rows.
+    """
+
+    needs_features = True
+
+    def __init__(
+        self,
+        train: TrainData,
+        *,
+        rng: np.random.Generator,
+        neighbours: NeighbourSearch,
+        embedding_dim: Count,
+        reg: NonNegative,
+    ) -> None:
+        super().__init__()
+        self.reg = reg
+        content_IX = np.concatenate([train.features[name] for name in sorted(train.features)], axis=1)
+        self.register_buffer("content_IX", torch.from_numpy(content_IX), persistent=False)
+        self.user_UD = nn.Parameter(xavier_uniform((train.num_users, 2 * embedding_dim), rng))
+        self.item_ID = nn.Parameter(xavier_uniform((train.num_items, embedding_dim), rng))
+        self.projection = nn.utils.skip_init(nn.Linear, content_IX.shape[1], embedding_dim)
+        self.projection.weight.data = xavier_normal((embedding_dim, content_IX.shape[1]), rng)
+        self.projection.bias.data = torch.zeros(embedding_dim)
+
+    content_IX: Tensor
+
+    def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        """BPR and the norm penalty; only the items of the batch are projected."""
+        user_BD = F.embedding(batch.users, self.user_UD)
+        items = torch.cat([batch.positives, batch.negatives])
+        item_BD = torch.cat([F.embedding(items, self.item_ID), self.projection(self.content_IX[items])], dim=1)
+        positive_BD, negative_BD = item_BD.chunk(2)
+        return {
+            "bpr": bpr(user_BD, positive_BD, negative_BD),
+            "reg": self.reg * norm_penalty(user_BD, positive_BD, negative_BD),
+        }
+
+    def embeddings(self) -> Embeddings:
+        """Users, and items with their projected content beside the id part."""
+        return Embeddings(self.user_UD, torch.cat([self.item_ID, self.projection(self.content_IX)], dim=1))

@@ -1,0 +1,1 @@
+"""Controlled damage to the inputs: wrong features, missing or spurious clicks."""

@@ -1,0 +1,147 @@
+"""The paper's stress test: features permuted among items, training edges deleted or added (Sec. 3).
+
+Every kind and modality draws from its own named stream. For one seed the damaged sets of growing ratios are nested,
+so curves over a ratio are paired; at ratio 0 the data are the input itself.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustmm.checks import Seed, Share, Within
+from trustmm.dataset.data import Features, TrainData
+from trustmm.graph.edges import Edges, IntArray
+from trustmm.seeding import stream
+
+DRAW = 1 << 16
+"""Candidate pairs per draw; fixed, so that a longer list of added pairs starts like a shorter one."""
+ENUMERATE = 1 << 20
+"""Up to this many possible pairs the free ones are listed and shuffled, which also works when few are free."""
+
+
+@dataclass(frozen=True, eq=False)
+class Damage:
+    """What was injected. For diagnostics only: no method may see it, apart from the ratio `eta` (see `rho`)."""
+
+    eta: Mapping[str, float]
+    """Share of items with permuted features, by modality."""
+    touched: Mapping[str, NDArray[np.bool_]]
+    """The chosen items of each modality, (I,); a permutation may leave one of them in place."""
+    added: Edges
+    """Spurious training pairs."""
+    deleted: Edges
+    """Lost training pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StressTest:
+    """Feature misalignment (Eq. 2) and interaction noise.
+
+    Raises: ValueError when called with data that lack a modality named in `eta_of`, or free pairs to add.
+    """
+
+    eta: Share
+    """Share of items whose features are permuted among themselves, in every modality."""
+    eta_of: Mapping[str, Share]
+    """The same for single modalities, by name."""
+    eta_e: Annotated[float, Within("(-1, 1]")]
+    """Below 0: share of training edges deleted; above: pairs added, as a share of the training edges."""
+    seed: Seed
+    """Of all draws."""
+
+    def identity(self) -> Mapping[str, object]:
+        """What determines the result: without damage the seed does not."""
+        clean = not self.eta and not any(self.eta_of.values()) and not self.eta_e
+        return {"eta": self.eta, "eta_of": dict(self.eta_of), "eta_e": self.eta_e, "seed": None if clean else self.seed}
+
+    def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
+        """Damaged copy of `train`, and what was done.
+
+        Args:
+            train: clean training data, left as it is.
+            observed: pairs of all splits; added pairs are drawn from the others.
+        """
+        eta = self._eta_by_modality(train.features)
+        features, touched = dict(train.features), {}
+        for name, share in eta.items():
+            features[name], touched[name] = permute_rows(train.features[name], share, self.seed, name)
+        edges, added, deleted = self._edges(train.supervision, observed)
+        damaged = replace(train, supervision=edges, propagation=edges, features=features)
+        return damaged, Damage(eta, touched, added, deleted)
+
+    def _eta_by_modality(self, features: Features) -> dict[str, float]:
+        for name in self.eta_of:
+            if name not in features:
+                raise ValueError(f"corruption.eta_of.{name}: the dataset has no such modality, only {sorted(features)}")
+        return {name: float(self.eta_of.get(name, self.eta)) for name in sorted(features)}
+
+    def _edges(self, edges: Edges, observed: Edges) -> tuple[Edges, Edges, Edges]:
+        none = Edges.from_keys(np.empty(0, dtype=np.int64), edges.num_users, edges.num_items)
+        count = exact_share(abs(self.eta_e), len(edges))
+        if not count:
+            return edges, none, none
+        if self.eta_e < 0:
+            order = stream(self.seed, "corruption", "delete").permutation(len(edges))
+            kept, lost = (Edges.from_keys(edges.keys[np.sort(part)], edges.num_users, edges.num_items) for part in
+                          (order[count:], order[:count]))
+            return kept, none, lost
+        added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
+        return edges.union(added), added, none
+
+
+def exact_share(share: float, count: int) -> int:
+    """floor(share * count) of the decimal number that was typed: 0.29 of 100 is 29, not 28."""
+    return math.floor(Fraction(repr(share)) * count)
+
+
+def permute_rows(
+    rows_ID: NDArray[np.float32], share: float, seed: int, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Permute floor(share * I) uniformly chosen rows among themselves (Eq. 2).
+
+    Returns: a new matrix (the input itself if nothing is chosen), and the chosen rows as a mask (I,).
+    """
+    count = exact_share(share, len(rows_ID))
+    touched = np.zeros(len(rows_ID), dtype=bool)
+    if not count:
+        return rows_ID, touched
+    chosen = stream(seed, "corruption", "features", name).permutation(len(rows_ID))[:count]
+    source = chosen[stream(seed, "corruption", "order", name).permutation(count)]
+    permuted = rows_ID.copy()
+    permuted[chosen] = rows_ID[source]
+    touched[chosen] = True
+    return permuted, touched
+
+
+def free_pairs(observed: Edges, count: int, rng: np.random.Generator) -> Edges:
+    """`count` distinct pairs outside `observed`, uniform; more pairs from an equal stream contain fewer.
+
+    Raises: ValueError if there are not so many.
+    """
+    possible = observed.num_users * observed.num_items
+    if count > possible - len(observed):
+        raise ValueError(
+            f"corruption.eta_e asks for {count} new pairs, but only {possible - len(observed)} are unobserved"
+        )
+    draw = _shuffled_free_keys if possible <= ENUMERATE else _drawn_free_keys
+    return Edges.from_keys(np.sort(draw(observed, count, rng)), observed.num_users, observed.num_items)
+
+
+def _shuffled_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
+    free = np.setdiff1d(np.arange(observed.num_users * observed.num_items), observed.keys, assume_unique=True)
+    return rng.permutation(free)[:count]
+
+
+def _drawn_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
+    keys = np.empty(0, dtype=np.int64)
+    while len(keys) < count:
+        drawn = rng.integers(0, observed.num_users * observed.num_items, size=DRAW)
+        keys = np.concatenate([keys, drawn[~observed.contains(drawn)]])
+        _, first = np.unique(keys, return_index=True)
+        keys = keys[np.sort(first)]
+    return keys[:count]

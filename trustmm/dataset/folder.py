@@ -1,0 +1,250 @@
+"""Reader of a data set folder: ROOT/NAME/NAME.inter and one .npy per modality, the published layout."""
+
+# Shapes: E rows of the .inter file, U users, I items, D feature width. Row r of the table stands on line r + 2.
+
+import re
+import tokenize
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustmm.dataset.data import Dataset
+from trustmm.graph.edges import Edges, IntArray
+
+COLUMNS = ("userID", "itemID", "x_label")
+SPLITS = ("train", "valid", "test")
+NPY_MAGIC = b"\x93NUMPY"
+PLAIN_NAME = re.compile(r"\w[\w .+-]*")
+INTEGER = re.compile(r" *[+-]?[0-9]+ *")
+IDS = "numbered 0, 1, 2, ..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderDataset:
+    """Reads ``ROOT/NAME/NAME.inter`` and the listed feature files; a call returns the `Dataset`.
+
+    The .inter file is tab-separated UTF-8 with a header: userID, itemID and x_label (0 train, 1 valid, 2 test) in any
+    order; other columns are ignored, but every row has as many as the header. U and I are the largest ids plus one.
+    A feature file is a float matrix (I, D), rows are item ids, and becomes float32 in memory. Nothing is repaired.
+
+    The dataset folder may be a link to another place; the files in it may not lead out of it.
+
+    Raises: ValueError when built, for what the user typed; when called, for missing files and what files hold.
+    """
+
+    name: str
+    """Folder below `root` and stem of the .inter file."""
+    root: str | None
+    """Folder of data sets; None or empty (TRUSTMM_DATA not set) is refused with a hint."""
+    modalities: Mapping[str, str]
+    """Modality to file name, such as ``{"visual": "image_feat.npy"}``; may be empty."""
+
+    def __post_init__(self) -> None:
+        if not _is_plain(self.name):
+            raise ValueError(f"dataset.name must be a plain folder name such as sports, got {self.name!r}")
+        if not self.root:
+            raise ValueError(
+                f"dataset.root is not set: give the folder that holds {self.name}/{self.name}.inter, "
+                "as dataset.root=/path/to/data or in the environment variable TRUSTMM_DATA"
+            )
+        if not isinstance(self.modalities, Mapping):
+            raise ValueError(f"dataset.modalities must map modality to .npy file, got {self.modalities!r}")
+        for modality, file in self.modalities.items():
+            if not (isinstance(modality, str) and modality.isidentifier()):
+                raise ValueError(f"dataset.modalities: a modality must be a name such as visual, got {modality!r}")
+            if not (_is_plain(file) and file.endswith(".npy")):
+                raise ValueError(f"dataset.modalities.{modality} must be a .npy file name without path, got {file!r}")
+
+    def __call__(self) -> Dataset:
+        """Read and check everything. Shapes: features (I, D), float32."""
+        folder = self._folder()
+        inter = _locate(folder, f"{self.name}.inter", "the interactions of dataset.name")
+        files = {m: _locate(folder, file, f"dataset.modalities.{m}") for m, file in self.modalities.items()}
+        table = _read_inter(inter)
+        num_users, num_items = (int(ids.max()) + 1 for ids in (table[:, 0], table[:, 1]))
+        splits = [table[table[:, 2] == label] for label in range(len(SPLITS))]
+        train, valid, test = (Edges.of(rows[:, 0], rows[:, 1], num_users, num_items) for rows in splits)
+        features = {m: _read_features(file, f"dataset.modalities.{m}", num_items) for m, file in files.items()}
+        return Dataset(self.name, train, valid, test, features)
+
+    def _folder(self) -> Path:
+        root = Path(str(self.root)).expanduser()
+        folder = root / self.name
+        if not root.is_dir():
+            raise ValueError(f"dataset.root={root} is not a folder; expected the folder that holds {self.name}/")
+        if not folder.is_dir():
+            if (root / f"{self.name}.inter").is_file():
+                raise ValueError(f"dataset.root={root} holds {self.name}.inter itself; expected the folder above")
+            there = _listed(path.name for path in root.iterdir() if path.is_dir())
+            raise ValueError(f"dataset.name={self.name}: {folder} is not there; dataset.root holds folders {there}")
+        return folder
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and PLAIN_NAME.fullmatch(name) is not None and ".." not in name
+
+
+def _listed(names: Iterable[str], limit: int = 20) -> str:
+    ordered = sorted(names)
+    return (", ".join(ordered[:limit]) + (", ..." if len(ordered) > limit else "")) or "(none)"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _locate(folder: Path, file: str, key: str) -> Path:
+    path = folder / file
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} ({key}) leads to {path.resolve()}; expected a file inside {folder.resolve()}")
+    if not path.is_file():
+        there = _listed(found.name for found in folder.iterdir() if found.is_file())
+        raise ValueError(f"{path} ({key}) is missing; the folder has files {there}")
+    return path
+
+
+def _read_inter(path: Path) -> IntArray:
+    """The checked columns userID, itemID, x_label, shape (E, 3)."""
+    # An ignored column may hold bytes that are not UTF-8; in the columns we read the replacement is no digit.
+    text = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    if not text.strip():
+        raise ValueError(f"{path}: the file is empty, expected a header line with {', '.join(COLUMNS)}")
+    lines = text.removesuffix("\n").split("\n")
+    columns = _find_columns(path, lines[0])
+    _check_widths(path, lines)
+    table = _parse(path, lines, columns)
+    _check_ids(path, table)
+    _check_labels(path, table)
+    _check_pairs(path, table)
+    return table
+
+
+def _find_columns(path: Path, header: str) -> list[int]:
+    names = header.split("\t")
+    for column in COLUMNS:
+        if names.count(column) != 1:
+            found = f"{column} {names.count(column)} times in {_short(names)}"
+            raise ValueError(f"{path}, line 1: found {found}; expected {', '.join(COLUMNS)} once each, between tabs")
+    return [names.index(column) for column in COLUMNS]
+
+
+def _check_widths(path: Path, lines: list[str]) -> None:
+    if len(lines) == 1:
+        raise ValueError(f"{path}: found only the header on line 1, expected rows of user, item and label below it")
+    tabs = lines[0].count("\t")
+    wrong = next((index for index, line in enumerate(lines) if line.count("\t") != tabs), None)
+    if wrong is not None:
+        found = (
+            f"{lines[wrong].count(chr(9)) + 1} columns in {_short(lines[wrong])}" if lines[wrong] else "an empty line"
+        )
+        raise ValueError(f"{path}, line {wrong + 1}: found {found}, expected {tabs + 1} columns as in the header")
+
+
+def _parse(path: Path, lines: list[str], columns: list[int]) -> IntArray:
+    rows = islice(lines, 1, None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy before 2.4 reads 1.5 as 1 and only warns
+            return np.loadtxt(rows, dtype=np.int64, delimiter="\t", comments=None, usecols=columns, ndmin=2)
+    except (ValueError, DeprecationWarning) as error:
+        raise ValueError(_explain(path, lines, columns) or f"{path}: {error}") from error
+
+
+def _explain(path: Path, lines: list[str], columns: list[int]) -> str | None:
+    """Which line keeps the table from being integers, or None; walks all lines, so for failures only."""
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        for column, index in zip(COLUMNS, columns, strict=True):
+            where, field = f"{path}, line {number}: {column}", fields[index]
+            if not INTEGER.fullmatch(field):
+                return f"{where} is {_short(field)}, expected a whole number"
+            if len(field.strip().lstrip("+-0")) > 18:
+                return f"{where} {_short(field)} has more than 18 digits, expected ids {IDS} and labels 0, 1, 2"
+        if "\r" in line:
+            return f"{path}, line {number}: found a carriage return inside the line, expected \\n or \\r\\n at its end"
+    return None
+
+
+def _check_ids(path: Path, table: IntArray) -> None:
+    """Ids from 0 up, and not so sparse that a table of users or items would be mostly holes.
+
+    A data set numbered 0, 1, 2, ... has fewer users and items than rows; 10 x rows + 1000 leaves room for gaps and for
+    toys, stops a raw id (a timestamp, a hash) before it sizes an allocation, and keeps user * I + item within int64.
+    """
+    limit = 10 * len(table) + 1000
+    for column, ids in zip(COLUMNS[:2], table.T, strict=False):
+        low, high = int(ids.argmin()), int(ids.argmax())
+        if ids[low] < 0:
+            raise ValueError(f"{path}, line {low + 2}: {column} is {ids[low]}, expected ids {IDS}")
+        if ids[high] >= limit:
+            what = f"{column} {ids[high]} makes {int(ids[high]) + 1} {column[:4]}s, but the file has {len(table)} rows"
+            raise ValueError(f"{path}, line {high + 2}: {what}; expected ids {IDS} below 10 x rows + 1000 = {limit}")
+
+
+def _check_labels(path: Path, table: IntArray) -> None:
+    labels = table[:, 2]
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(SPLITS)))
+    if wrong.size:
+        found = f"{path}, line {wrong[0] + 2}: x_label is {labels[wrong[0]]}"
+        raise ValueError(f"{found}, expected 0 (train), 1 (valid) or 2 (test)")
+    counts = dict(zip(SPLITS, np.bincount(labels, minlength=len(SPLITS)).tolist(), strict=True))
+    for label, split in enumerate(SPLITS):
+        if not counts[split]:
+            found = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ValueError(
+                f"{path}: no row has x_label {label} ({split}); found {found}, expected rows in each split"
+            )
+
+
+def _check_pairs(path: Path, table: IntArray) -> None:
+    keys = table[:, 0] * (table[:, 1].max() + 1) + table[:, 1]
+    order = np.argsort(keys, kind="stable")
+    again = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    if again.size:
+        at = again[np.argmin(order[again + 1])]
+        first, second = (int(row) for row in order[at : at + 2])
+        splits = [SPLITS[table[row, 2]] for row in (first, second)]
+        where = f"twice in {splits[0]}" if splits[0] == splits[1] else f"in {splits[0]} and again in {splits[1]}"
+        pair = f"user {table[first, 0]} and item {table[first, 1]} are paired {where}"
+        raise ValueError(f"{path}, lines {first + 2} and {second + 2}: {pair}, expected each pair once")
+
+
+def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
+    """The matrix as float32 in memory, shape (I, D); float64 beyond float32's range is refused like infinity."""
+    stored = _open_npy(path, key)
+    if stored.dtype.kind != "f" or stored.dtype.itemsize not in (2, 4, 8):
+        raise ValueError(f"{path} ({key}): found dtype {stored.dtype}, expected float16, float32 or float64")
+    if stored.ndim != 2 or stored.shape[1] == 0:
+        raise ValueError(f"{path} ({key}): found shape {stored.shape}, expected {num_items} rows of at least 1 column")
+    if len(stored) != num_items:
+        expected = f"expected {num_items}, the largest itemID of the .inter file plus one"
+        raise ValueError(f"{path} ({key}): found {len(stored)} rows, {expected}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix_ID = np.array(stored, dtype=np.float32, order="C")  # a copy: the file may change during a job
+        # A float64 sum of float32 cannot overflow, so it is finite exactly when every term is.
+        wrong = np.flatnonzero(~np.isfinite(matrix_ID.sum(axis=1, dtype=np.float64)))
+    if wrong.size:
+        column = int(np.flatnonzero(~np.isfinite(matrix_ID[wrong[0]]))[0])
+        found = f"row {wrong[0]}, column {column} is {stored[wrong[0], column]}"
+        expected = f"expected numbers that are finite as float32 (rows not so: {wrong.size})"
+        raise ValueError(f"{path} ({key}): {found}, {expected}")
+    return matrix_ID
+
+
+def _open_npy(path: Path, key: str) -> NDArray[Any]:
+    with path.open("rb") as handle:
+        start = handle.read(len(NPY_MAGIC))
+    if start != NPY_MAGIC:  # numpy.load would take it for a pickle or a zip archive
+        raise ValueError(f"{path} ({key}): found a file that starts with {start!r}, expected a .npy file (numpy.save)")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:
+        reason = f"found a .npy file that cannot be read: {_short(str(error))}"
+        raise ValueError(f"{path} ({key}): {reason}; expected a complete matrix of floats, no objects") from error

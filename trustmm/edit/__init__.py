@@ -1,0 +1,1 @@
+"""Edits of the training edges by a collaborative prior."""

@@ -1,0 +1,168 @@
+"""Exact ranks of held-out items among all items, in blocks, for several masks in one pass.
+
+An item's rank is the number of items that score higher (equal scores: smaller index first), so counting replaces
+sorting, and a masked training item is subtracted rather than written into the scores: one product serves all masks.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trustmm.graph.edges import Edges, IntArray
+
+LANE = 8 * 255
+"""Flags per chunk when eight one-byte counters are added as one 64-bit integer: at most 255 each."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Users with similar numbers of held-out items, most first, so that those with more than j are a prefix."""
+
+    users: Tensor
+    rounds: list[tuple[Tensor, Tensor]]
+    """For the j-th held-out item of the first n users: the items (n,) and the places (n,) of the pairs in `held_out`."""
+    limit: Tensor
+    """Count of higher items from which a pair is beyond the depth under every mask, (B,)."""
+    masked: dict[str, tuple[Tensor, Tensor, Tensor]]
+    """Per mask: place of the pair, row of its user in the block, masked item; one entry per masked item of a pair."""
+
+
+class Ranker:
+    """Ranks of the pairs in `held_out`, reusable over epochs.
+
+    Args:
+        held_out: pairs to rank.
+        masks: by name, the pairs that are not recommended, usually the training positives.
+        depth: ranks below it are exact; from it on they are only known to be at least `depth`.
+        batch_size: users scored at a time.
+        device: where the scores are computed.
+    """
+
+    def __init__(
+        self, held_out: Edges, masks: Mapping[str, Edges], *, depth: int, batch_size: int, device: torch.device
+    ) -> None:
+        self.held_out, self.depth, self.device = held_out, depth, device
+        self.masks, self.alias = _distinct(masks)
+        self.hidden = {name: mask.contains(held_out.keys) for name, mask in self.masks.items()}
+        self.blocks = [self._block(users) for users in _user_blocks(held_out, batch_size)]
+
+    @torch.no_grad()
+    def ranks(self, user_UD: Tensor, item_ID: Tensor) -> dict[str, IntArray]:
+        """For each mask the rank from 0 of every held-out pair, (E,), in the order of `held_out`.
+
+        A pair that the mask itself hides has rank I: it is never recommended.
+
+        Args:
+            user_UD, item_ID: final representations; a score is their inner product.
+        """
+        ranks = {name: torch.zeros(len(self.held_out), dtype=torch.int64, device=self.device) for name in self.masks}
+        counter = _Counter(max((len(block.users) for block in self.blocks), default=0), len(item_ID), self.device)
+        for block in self.blocks:
+            scores_BI = counter.scores(user_UD[block.users], item_ID)
+            for items, places in block.rounds:
+                higher = counter.higher(items, block.limit[: len(items)])
+                for total in ranks.values():
+                    total[places] = higher
+            own = _own_scores(block, scores_BI, len(self.held_out))
+            for name, (places, rows, items) in block.masked.items():
+                outranked = _precedes(scores_BI[rows, items], items, *(column[places] for column in own))
+                ranks[name].index_add_(0, places[outranked], torch.full_like(places[outranked], -1))
+        result = {name: total.cpu().numpy() for name, total in ranks.items()}
+        for name, hidden in self.hidden.items():
+            result[name][hidden] = len(item_ID)
+        return {name: result[source] for name, source in self.alias.items()}
+
+    def _block(self, users: IntArray) -> _Block:
+        counts = self.held_out.user_degree[users]
+        rounds = []
+        for turn in range(counts.max()):
+            places = self.held_out.user_offsets[users[counts > turn]] + turn
+            rounds.append((self._send(self.held_out.items[places]), self._send(places)))
+        hidden = np.max([mask.user_degree[users] for mask in self.masks.values()], axis=0)
+        masked = {name: self._masked(users, mask) for name, mask in self.masks.items()}
+        return _Block(self._send(users), rounds, self._send(hidden + self.depth), masked)
+
+    def _masked(self, users: IntArray, mask: Edges) -> tuple[Tensor, Tensor, Tensor]:
+        counts = self.held_out.user_degree[users]
+        places = concatenated_ranges(self.held_out.user_offsets[users], counts)
+        rows = np.repeat(np.arange(len(users)), counts)
+        lengths = mask.user_degree[users[rows]]
+        entries = concatenated_ranges(mask.user_offsets[users[rows]], lengths)
+        columns = (np.repeat(places, lengths), np.repeat(rows, lengths), mask.items[entries])
+        return self._send(columns[0]), self._send(columns[1]), self._send(columns[2])
+
+    def _send(self, array: IntArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+class _Counter:
+    """Scores of one block of users and, row by row, how many items outrank a given one; buffers are reused."""
+
+    def __init__(self, num_rows: int, num_items: int, device: torch.device) -> None:
+        chunks = -(-num_items // LANE)
+        self.num_items = num_items
+        self.buffer = torch.empty(num_rows, num_items, device=device)
+        self.flags = torch.zeros(num_rows, chunks * LANE, dtype=torch.bool, device=device)
+        self.lanes = self.flags.view(torch.int64).view(num_rows, chunks, LANE // 8)
+        self.order = torch.arange(num_items, device=device)
+
+    def scores(self, user_BD: Tensor, item_ID: Tensor) -> Tensor:
+        return torch.mm(user_BD, item_ID.T, out=self.buffer[: len(user_BD)])
+
+    def higher(self, items: Tensor, limit: Tensor) -> Tensor:
+        """Items that outrank item ``items[b]`` in row b, for the first rows; ties are settled where the count is low.
+
+        Args:
+            items: (n,) one item for each of the first n rows.
+            limit: (n,) from this count on, equal scores are left out: the rank is beyond every cutoff anyway.
+        """
+        rows = len(items)
+        own_B1 = self.buffer[:rows].gather(1, items[:, None])
+        torch.gt(self.buffer[:rows], own_B1, out=self.flags[:rows, : self.num_items])
+        higher = self.lanes[:rows].sum(2).view(torch.uint8).sum(1)
+        for row in (higher < limit).nonzero()[:, 0].split(64):
+            equal = self.buffer[row] == own_B1[row]
+            higher[row] += (equal & (self.order < items[row, None])).sum(1)
+        return higher
+
+
+def concatenated_ranges(starts: IntArray, lengths: IntArray) -> IntArray:
+    """``start, start + 1, ...`` of each length, one after the other."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def _own_scores(block: _Block, scores_BI: Tensor, num_pairs: int) -> tuple[Tensor, Tensor]:
+    """Score and item of every pair of this block, at its place, (E,) each."""
+    scores = torch.empty(num_pairs, device=scores_BI.device)
+    items = torch.empty(num_pairs, dtype=torch.int64, device=scores_BI.device)
+    for own_items, places in block.rounds:
+        scores[places] = scores_BI[: len(own_items)].gather(1, own_items[:, None])[:, 0]
+        items[places] = own_items
+    return scores, items
+
+
+def _precedes(scores: Tensor, items: Tensor, own_scores: Tensor, own_items: Tensor) -> Tensor:
+    return (scores > own_scores) | ((scores == own_scores) & (items < own_items))
+
+
+def _user_blocks(held_out: Edges, batch_size: int) -> Iterator[IntArray]:
+    degree = held_out.user_degree
+    users = np.argsort(-degree, kind="stable")[: np.count_nonzero(degree)]
+    for start in range(0, len(users), batch_size):
+        yield users[start : start + batch_size]
+
+
+def _distinct(masks: Mapping[str, Edges]) -> tuple[dict[str, Edges], dict[str, str]]:
+    """Masks without repetition, and for every name the one that stands for it."""
+    kept: dict[str, Edges] = {}
+    alias: dict[str, str] = {}
+    for name, mask in masks.items():
+        alias[name] = next((other for other, same in kept.items() if mask.same_as(same)), name)
+        kept.setdefault(alias[name], mask)
+    return kept, alias
+
+

@@ -1,0 +1,71 @@
+"""The user-item graph as an operator on all nodes: users first, then items."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trustmm.graph.edges import Edges
+from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
+
+
+def bipartite_operator(edges: Edges) -> SparseMatrix:
+    """S = D^-1/2 A D^-1/2 over the N = U + I nodes, without self loops; a node without edges has an empty row."""
+    num_nodes = edges.num_users + edges.num_items
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
+    rows, columns = torch.cat([users, items]), torch.cat([items, users])
+    values = symmetric_normalise(rows, columns, torch.ones(len(rows)), num_nodes)
+    return SparseMatrix(rows, columns, values, (num_nodes, num_nodes), symmetric=True)
+
+
+def layer_mean(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int) -> Tensor:
+    """LightGCN's mean over layers 0..L of S^l E (He et al., SIGIR 2020, Eq. 8), shape (N, D), differentiable."""
+    layer_ND = total_ND = nodes_ND
+    for _ in range(num_layers):
+        layer_ND = operator @ layer_ND
+        total_ND = total_ND + layer_ND
+    return total_ND / (num_layers + 1)
+
+
+def layer_mean_rows(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int, index: Tensor) -> Tensor:
+    """Rows `index` (B,) of `layer_mean`, (B, D), differentiable: the last layer is computed at these nodes only."""
+    return _LayerMeanRows.apply(nodes_ND, operator, num_layers, index)
+
+
+class _LayerMeanRows(torch.autograd.Function):
+    """The backward pass is Horner's rule: with G the scattered gradient, h = S^T h + G, L times."""
+
+    @staticmethod
+    def forward(ctx: Any, nodes_ND: Tensor, operator: SparseMatrix, num_layers: int, index: Tensor) -> Tensor:
+        ctx.operator, ctx.num_layers, ctx.num_nodes = operator, num_layers, len(nodes_ND)
+        ctx.save_for_backward(index)
+        layer_ND, total_BD = nodes_ND, nodes_ND[index]
+        for _ in range(num_layers - 1):
+            layer_ND = operator.multiply(layer_ND)
+            total_BD += layer_ND[index]
+        if num_layers:
+            total_BD += operator.multiply_rows(layer_ND, index)
+        return total_BD.div_(num_layers + 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BD: Tensor) -> tuple[Tensor, None, None, None]:
+        (index,) = ctx.saved_tensors
+        scattered_ND = gradient_BD.new_zeros(ctx.num_nodes, gradient_BD.shape[1])
+        scattered_ND.index_add_(0, index, gradient_BD / (ctx.num_layers + 1))
+        sum_ND = scattered_ND
+        for _ in range(ctx.num_layers):
+            sum_ND = ctx.operator.transpose.multiply(sum_ND).add_(scattered_ND)
+        return sum_ND, None, None, None
+
+
+def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator) -> Edges:
+    """Keep floor((1 - drop) E) edges, drawn without replacement with weight (deg_u deg_i)^-1/2 (FREEDOM, Eq. 8).
+
+    The smallest of exponential arrival times with these rates is a draw without replacement in proportion to them.
+    """
+    keep = int((1 - drop_fraction) * len(edges))
+    degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
+    arrival = rng.standard_exponential(len(edges)) * np.sqrt(degrees)
+    kept = np.sort(np.argpartition(arrival, keep - 1)[:keep]) if keep else np.empty(0, dtype=np.int64)
+    return Edges.from_keys(edges.keys[kept], edges.num_users, edges.num_items)

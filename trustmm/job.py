@@ -1,0 +1,122 @@
+"""One job, one cell of a results table: the data's way through the program."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from trustmm.backbone.base import Backbone
+from trustmm.cache import Cache, digest
+from trustmm.corruption.stress import Damage, StressTest
+from trustmm.dataset.data import Dataset, TrainData
+from trustmm.edit.none import NoEdit
+from trustmm.evaluation.full_ranking import FullRanking, Scores
+from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
+from trustmm.identity import code_digest
+from trustmm.prior.lightgcn import LightGCNPrior, Prior
+from trustmm.rectifier.diagnostics import repair_diagnostics
+from trustmm.rectifier.mr import ModalityRectifier
+from trustmm.rectifier.none import NoRectifier
+from trustmm.seeding import stream
+from trustmm.training.loop import Epoch, OnEpoch, Training, fit, validate
+
+
+@dataclass(frozen=True)
+class Job:
+    """The stages of a job, built and range-checked, waiting for data."""
+
+    corruption: StressTest
+    prior: LightGCNPrior
+    rectifier: NoRectifier | ModalityRectifier
+    edit: NoEdit
+    backbone: Callable[..., Backbone]
+    training: Training
+    evaluation: FullRanking
+    seed: int
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job found."""
+
+    history: list[Epoch]
+    valid: Scores
+    test: Scores
+    diagnostics: Mapping[str, float]
+
+
+def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobResult:
+    """Run one cell of a results table. No MLflow, no Hydra, no global random state; files only through `cache`.
+
+    Args:
+        data: clean data, left as they are.
+        job: the stages.
+        cache: priors, rectified features and item graphs, shared by all jobs.
+        on_epoch: told of every epoch of the prior and of the backbone.
+
+    Raises: ValueError if the stages do not fit the data.
+    """
+    check_fit(job, data)
+    device, clean = job.training.torch_device, data.as_train_data()
+    corrupted, damage = job.corruption(clean, observed=data.observed)
+    prior = _trained_once(job, corrupted, data, cache, on_epoch)
+    rectified, repairs = job.rectifier(
+        corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device
+    )
+    edited = job.edit(rectified, prior)
+    search = cached_neighbours(cache, device)
+    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
+    masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
+    on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
+    history, valid = fit(
+        model, edited.supervision, on_valid, job.training, seed=job.seed, stage="backbone", on_epoch=on_epoch
+    )
+    features = (clean.features, corrupted.features, rectified.features)
+    cold = corrupted.propagation.item_degree == 0
+    diagnostics = repair_diagnostics(*features, repairs, damage, cold, device=device)
+    return JobResult(history, valid, validate(model, on_test), diagnostics | damage_numbers(damage))
+
+
+def check_fit(job: Job, data: Dataset) -> None:
+    """Raise ValueError if the backbone needs what the data do not have."""
+    backbone = job.backbone.func if isinstance(job.backbone, functools.partial) else job.backbone
+    if getattr(backbone, "needs_features", False) and not data.features:
+        raise ValueError(
+            f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
+            "use backbone=lightgcn or backbone=bpr, or a dataset with features"
+        )
+
+
+def damage_numbers(damage: Damage) -> dict[str, float]:
+    """Sizes of what was injected."""
+    counts = {f"{name}/items_touched": float(mask.sum()) for name, mask in damage.touched.items()}
+    return counts | {"edges_added": float(len(damage.added)), "edges_deleted": float(len(damage.deleted))}
+
+
+def _trained_once(
+    job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch
+) -> Callable[[], Prior]:
+    """The prior of the corrupted graph, trained when a stage first asks for it."""
+    return functools.cache(
+        lambda: job.prior(
+            train, data.valid, seed=job.seed, training=job.training, evaluation=job.evaluation, cache=cache, on_epoch=on_epoch
+        )
+    )
+
+
+def cached_neighbours(cache: Cache, device: torch.device) -> NeighbourSearch:
+    """Cosine neighbours, searched once per content."""
+
+    def search(features_ID: np.ndarray[Any, np.dtype[np.float32]], *, k: int) -> Neighbours:
+        def compute() -> dict[str, Any]:
+            found = cosine_neighbours(features_ID, k=k, device=device)
+            return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
+
+        key = {"features": digest(features_ID), "k": k, "code": code_digest(cosine_neighbours.__module__)}
+        stored = cache.arrays("neighbours", key, compute)
+        return Neighbours(**{name: torch.from_numpy(array) for name, array in stored.items()})
+
+    return search

@@ -1,0 +1,1 @@
+"""Collaborative priors: anchors of the rectifier, similarities of the edits."""

@@ -1,0 +1,1 @@
+"""Rectifiers: features in, features of the same shape out, offline."""

@@ -1,0 +1,125 @@
+"""Does the repair repair? Measured against the clean features, without training a backbone."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trustmm.corruption.stress import Damage
+from trustmm.dataset.data import Features
+from trustmm.graph.neighbours import top_products, unit_rows
+from trustmm.rectifier.mr import Repair
+from trustmm.seeding import stream
+
+NEIGHBOURS = 10
+SAMPLE = 2000
+"""Most items of a group whose neighbours are compared."""
+LOW_MASS = 0.5
+FIXED = 0.99
+"""A diagonal entry of the plan from which an item is left as it is."""
+
+
+def repair_diagnostics(
+    clean: Features,
+    observed: Features,
+    rectified: Features,
+    repairs: Mapping[str, Repair],
+    damage: Damage,
+    cold: NDArray[np.bool_],
+    *,
+    device: torch.device,
+) -> dict[str, float]:
+    """Flat table of numbers ``modality/group/quantity``; groups are touched, untouched and cold items.
+
+    Args:
+        clean, observed, rectified: features before corruption, after it, and after the repair.
+        repairs: what the rectifier reports; modalities without a report are left out.
+        damage: what was injected.
+        cold: items without training edges, (I,).
+        device: where neighbours are searched.
+    """
+    table: dict[str, float] = {}
+    for name, repair in repairs.items():
+        groups = {"touched": damage.touched[name] & ~cold, "untouched": ~damage.touched[name] & ~cold, "cold": cold}
+        matrices = (clean[name], observed[name], rectified[name])
+        found = dict(_plan_numbers(repair)) | {"touched_auc": auc(repair.alignment, groups)}
+        for group, members in groups.items():
+            if members.any():
+                values = _group_numbers(matrices, repair, np.flatnonzero(members), device)
+                found |= {f"{group}/{quantity}": value for quantity, value in values}
+        table |= {f"{name}/{quantity}": float(value) for quantity, value in found.items()}
+    return table
+
+
+def _plan_numbers(repair: Repair) -> Iterator[tuple[str, float]]:
+    yield "rho", repair.rho
+    yield "eta_hat", repair.eta_hat
+    yield "num_sweeps", repair.num_sweeps
+    for side, mass in (("row", repair.row_mass), ("column", repair.column_mass)):
+        yield f"{side}_error_max", np.abs(mass - 1).max()
+        yield f"{side}_error_mean", np.abs(mass - 1).mean()
+    yield "rows_below_half", (repair.row_mass < LOW_MASS).mean()
+    yield "rows_left_alone", (repair.diagonal > FIXED).mean()
+    for label, mass in (("", repair.column_mass), ("_row_norm", repair.column_mass_row_norm)):
+        yield f"hub_max{label}", mass.max()
+        yield f"hub_gini{label}", gini(mass)
+
+
+def _group_numbers(
+    matrices: tuple[NDArray[np.float32], ...], repair: Repair, members: NDArray[np.int64], device: torch.device
+) -> Iterator[tuple[str, float]]:
+    clean, observed, rectified = matrices
+    sample = members
+    if len(members) > SAMPLE:
+        sample = np.sort(stream(0, "diagnostics").choice(members, SAMPLE, replace=False))
+    yield "items", len(members)
+    yield "anchor_cosine", repair.alignment[members].mean()
+    yield "diagonal", repair.diagonal[members].mean()
+    yield "observed_to_clean", row_cosine(observed, clean, members)
+    yield "rectified_to_clean", row_cosine(rectified, clean, members)
+    reference = _neighbour_sets(clean, sample, device)
+    yield "observed_knn_overlap", overlap(_neighbour_sets(observed, sample, device), reference)
+    yield "rectified_knn_overlap", overlap(_neighbour_sets(rectified, sample, device), reference)
+
+
+def row_cosine(left_IX: NDArray[np.float32], right_IX: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
+    """Mean cosine of corresponding rows; a zero row counts 0."""
+    parts = np.array_split(rows, -(-len(rows) // 4096))
+    pairs = [(unit_rows(torch.from_numpy(left_IX[part])), unit_rows(torch.from_numpy(right_IX[part]))) for part in parts]
+    return float(sum((left * right).sum().item() for left, right in pairs) / len(rows))
+
+
+def _neighbour_sets(features_IX: NDArray[np.float32], rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """The nearest other items of some items by cosine, (len(rows), k)."""
+    unit = unit_rows(torch.from_numpy(features_IX).to(device))
+    own = torch.from_numpy(rows).to(device)
+    wanted = min(NEIGHBOURS + 1, len(unit))
+    found = torch.cat([index for _, index in top_products(unit[own], unit, wanted)])
+    place = torch.arange(wanted, device=device).expand_as(found)
+    place = torch.where(found == own[:, None], wanted, place)
+    return found.gather(1, place.argsort(dim=1, stable=True)[:, : wanted - 1])
+
+
+def overlap(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Mean share of common entries of corresponding rows of distinct indices, (rows, k) each."""
+    if not right.numel():
+        return float("nan")
+    return float((left[:, :, None] == right[:, None, :]).any(dim=2).float().mean())
+
+
+def gini(mass: NDArray[np.float64]) -> float:
+    """Gini coefficient of non-negative masses: 0 when all are equal, near 1 when one holds everything."""
+    ordered = np.sort(mass)
+    ranks = np.arange(1, len(mass) + 1)
+    return float(((2 * ranks - len(mass) - 1) * ordered).sum() / (len(mass) * ordered.sum()))
+
+
+def auc(alignment: NDArray[np.float64], groups: Mapping[str, NDArray[np.bool_]]) -> float:
+    """How well a low alignment with the anchor tells touched from untouched items: 0.5 not at all, 1 perfectly."""
+    touched, untouched = alignment[groups["touched"]], alignment[groups["untouched"]]
+    if not len(touched) or not len(untouched):
+        return float("nan")
+    ordered = np.sort(touched)
+    below = np.searchsorted(ordered, untouched, side="left") + np.searchsorted(ordered, untouched, side="right")
+    return float(below.sum() / (2 * len(touched) * len(untouched)))

@@ -1,0 +1,26 @@
+"""No repair: features as observed."""
+
+from typing import Any
+
+from trustmm.dataset.data import TrainData
+
+
+class NoRectifier:
+    """The identity. Options of the other rectifiers are accepted and ignored, so that sweeps compose.
+
+    Args:
+        options: any.
+    """
+
+    oracle_rho = False
+
+    def __init__(self, **options: Any) -> None:
+        pass
+
+    def identity(self) -> dict[str, Any]:
+        """Nothing determines the result."""
+        return {}
+
+    def __call__(self, train: TrainData, prior: Any, **context: Any) -> tuple[TrainData, dict[str, Any]]:
+        """The data as they are; the prior is not asked for."""
+        return train, {}

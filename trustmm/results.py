@@ -1,0 +1,86 @@
+"""The folder of a finished job: written once, atomically, and read again when the same job is asked for."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trustmm.cache import atomic
+from trustmm.evaluation.full_ranking import Scores
+from trustmm.job import JobResult
+from trustmm.training.loop import Epoch
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The summary of a finished job and where it lies."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+
+    @property
+    def line(self) -> str:
+        """The last line on standard output."""
+        test = self.summary["test"]
+        path = self.folder / RESULT
+        return f"test recall@10={test['recall@10']:.4f} ndcg@10={test['ndcg@10']:.4f} result={path}"
+
+
+def read_result(folder: Path, job_id: str) -> Stored | None:
+    """The finished job in `folder`, or None if there is none or it belongs to another identity."""
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    return Stored(folder, summary) if summary.get("job_id") == job_id else None
+
+
+def record_history(folder: Path) -> Callable[[str, Epoch], None]:
+    """Start ``history.jsonl``, and return what adds an epoch of a stage to it: an interrupted job keeps its history."""
+    path = folder / "history.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("", encoding="utf-8")
+
+    def record(stage: str, epoch: Epoch) -> None:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"stage": stage} | asdict(epoch)) + "\n")
+
+    return record
+
+
+def write_result(folder: Path, result: JobResult, facts: Mapping[str, Any]) -> Stored:
+    """Write per-user values and, last of all, the summary.
+
+    Args:
+        folder: ``outputs/JOB_ID``.
+        result: what the job found.
+        facts: identity, configuration, versions, times.
+    """
+    with atomic(folder / "per_user.npz") as path:
+        np.savez_compressed(path, allow_pickle=False, users=result.test.users, **per_user_arrays(result.test))
+    summary = dict(facts) | {
+        "valid": result.valid.means,
+        "test": result.test.means,
+        "test_by_mask": {mask: result.test.means_of(mask) for mask in result.test.per_user},
+        "diagnostics": {name: value if np.isfinite(value) else None for name, value in result.diagnostics.items()},
+        "best_epoch": max(epoch.epoch for epoch in result.history if epoch.best),
+        "epochs": len(result.history),
+        "evaluated_users": len(result.test.users),
+    }
+    with atomic(folder / RESULT) as path:
+        path.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    return Stored(folder, summary)
+
+
+def per_user_arrays(scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
+    """Per-user test values as float32, by ``mask/metric``."""
+    return {
+        f"{mask}/{name}": values.astype(np.float32)
+        for mask, metrics in scores.per_user.items()
+        for name, values in metrics.items()
+    }

@@ -1,0 +1,34 @@
+"""SIGTERM as an exception, so that a killed job can say so before it goes."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+class Terminated(BaseException):
+    """The process was asked to end; like KeyboardInterrupt, no `except Exception` swallows it."""
+
+
+@contextmanager
+def termination_as_exception() -> Iterator[None]:
+    """Raise `Terminated` in the main thread when SIGTERM arrives; the handler from before returns at the end.
+
+    Only the first signal raises: schedulers repeat it, and the second must not interrupt the cleaning up after the
+    first. Does nothing outside the main thread, where Python installs no handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise Terminated("received SIGTERM")
