@@ -6,9 +6,8 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +27,10 @@ from trustmm.identity import code_digest, describe, targets
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
-    from trustmm.job import Job, JobResult
+    from trustmm.job import Job
     from trustmm.results import Stored
     from trustmm.tracking import NoTracking, Run
-    from trustmm.training.loop import Epoch, OnEpoch
+    from trustmm.training.loop import Epoch
 
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
@@ -46,7 +45,7 @@ def main() -> None:
     try:
         command()
     except (HydraException, OmegaConfBaseException) as error:
-        _exit(explain(str(error), sys.argv[1:]))
+        _exit(explain(error, sys.argv[1:]))
     except (ValueError, ArithmeticError) as error:
         _exit(str(error))
     except KeyboardInterrupt:
@@ -84,11 +83,16 @@ def run_or_reuse(config: DictConfig, job: "Job", data: "Dataset", tracking: "NoT
     if stored is None:
         tracking.close_orphans(facts["job_id"])
         with _tracked(config, job, data, tracking, facts) as tracked:
-            return execute(config, job, data, facts, folder, tracked)
+            stored = execute(config, job, data, facts, folder, tracked)
+            _record_cell(facts["job_id"], tracked.run_id)
+            return stored
     log.info("reused the finished job %s", folder)
-    if tracking.find(facts["job_id"]) is None:
+    run_id = tracking.find(facts["job_id"])
+    if run_id is None:
         with _tracked(config, job, data, tracking, facts, reused="true") as tracked:
             publish(stored, tracked)
+            run_id = tracked.run_id
+    _record_cell(facts["job_id"], run_id)
     return stored
 
 
@@ -177,6 +181,14 @@ def _tracked(
         yield tracked
 
 
+def _record_cell(job_id: str, run_id: str | None) -> None:
+    from trustmm.results import record_cell
+
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is RunMode.MULTIRUN:
+        record_cell(Path(hydra_config.sweep.dir), " ".join(hydra_config.overrides.task), job_id, run_id)
+
+
 def _parent(tracking: "NoTracking") -> str | None:
     """The parent run of the sweep that this job belongs to."""
     hydra_config = HydraConfig.get()
@@ -218,8 +230,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def explain(message: str, arguments: list[str]) -> str:
-    """Hydra's error in the words of somebody who mistyped a key; other messages stay."""
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Hydra's error in the words of somebody who mistyped a key or value; other messages stay."""
+    if isinstance(error.__cause__, ValueError):
+        return str(error.__cause__)
+    message = str(error).split("\nConfig search path:")[0]
     wrong = re.search(r"Could not override '([^']+)'", message)
     if wrong is None:
         return message

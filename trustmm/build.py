@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trustmm.checks import check_value
 
 ALLOWED = ("trustmm.", "torch.optim.")
-RUNTIME = frozenset({"train", "rng", "neighbours", "params"})
+RUNTIME = frozenset({"train", "rng", "neighbours", "params", "lr"})
 """Arguments that a job supplies to a partial target; no key may shadow them."""
 RESERVED = frozenset({"_target_", "_partial_"})
 
@@ -56,7 +56,7 @@ def _check_node(options: Mapping[str, Any], key: str) -> None:
     named = {name: value for name, value in options.items() if name not in RESERVED}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name, value in named.items():
-        if name in RUNTIME or (name not in parameters and not takes_any):
+        if name in RUNTIME or name.startswith("_") or (name not in parameters and not takes_any):
             raise ValueError(unknown_key(f"{key}.{name}", [f"{key}.{known}" for known in parameters]))
         if name in parameters and target.__module__.startswith("trustmm.") and not _is_node(value):
             check_value(f"{key}.{name}", value, parameters[name].annotation)

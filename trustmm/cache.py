@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,7 @@ def digest(value: Any) -> str:
 
 
 def _feed(state: Any, value: Any) -> None:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         state.update(f"array {value.dtype.str} {value.shape} ".encode())
         state.update(np.ascontiguousarray(value).data)
     elif isinstance(value, Mapping):
@@ -72,19 +74,19 @@ class Cache:
         path = self.folder / kind / f"{digest(dict(key))}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path.with_suffix(".lock")):
+            with locked(path.with_suffix(".lock")):
                 if not path.exists():
                     entry = compute()
                     _write_npz(path, entry)
                     log.info("cache: computed %s %s", kind, path.stem)
                     return entry
         log.info("cache: reused %s %s", kind, path.stem)
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return _read_npz(path)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, waiting for whoever has it."""
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -104,6 +106,17 @@ def atomic(path: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
+def _read_npz(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"the cache entry {path} is damaged; delete it and it is computed again") from error
+
+
 def _write_npz(path: Path, entry: Arrays) -> None:
+    for name, array in entry.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"cannot keep {name!r}: an array of Python objects would need pickle")
     with atomic(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **entry)
+        np.savez(temporary, **entry)  # type: ignore[arg-type]

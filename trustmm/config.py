@@ -42,7 +42,7 @@ def register() -> None:
     """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
-    for name in ("eta_of", "modality_weight", "modalities"):
+    for name in ("eta_of", "modality_weight", "k_of", "modalities"):
         store.store(group="schema", name=name, node=_open_node(name))
     OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
 

@@ -18,13 +18,15 @@ PLUMBING = frozenset({"trustmm.cache", "trustmm.checks", "trustmm.identity"})
 def describe(stage: Any) -> Any:
     """Options of a built stage as plain values: its class and fields, or what its method `identity` returns.
 
+    A whole number is an integer, however it was typed: ``eta=0`` and ``eta=0.0`` are one job.
+
     Raises: TypeError for a value that has no plain form.
     """
     if isinstance(stage, functools.partial):
         options = {key: describe(value) for key, value in stage.keywords.items()}
         return {"_target_": _name(stage.func), **options}
     if hasattr(stage, "identity"):
-        return {"_target_": _name(type(stage)), **stage.identity()}
+        return {"_target_": _name(type(stage)), **describe(stage.identity())}
     if dataclasses.is_dataclass(stage):
         fields = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.name not in VOLATILE}
         return {"_target_": _name(type(stage)), **{key: describe(value) for key, value in fields.items()}}
@@ -32,6 +34,8 @@ def describe(stage: Any) -> Any:
         return {key: describe(value) for key, value in stage.items()}
     if isinstance(stage, Sequence) and not isinstance(stage, str):
         return [describe(value) for value in stage]
+    if isinstance(stage, float) and stage.is_integer():
+        return int(stage)
     if stage is None or isinstance(stage, bool | int | float | str):
         return stage
     raise TypeError(f"a {type(stage).__name__} has no plain form")
@@ -91,7 +95,8 @@ def _is_module(name: str) -> bool:
 @functools.cache
 def _bare_tree(module: str) -> ast.Module:
     spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, module
+    assert spec is not None, module
+    assert spec.origin is not None, module
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -63,9 +63,7 @@ def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobR
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = _trained_once(job, corrupted, data, cache, on_epoch)
-    rectified, repairs = job.rectifier(
-        corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device
-    )
+    rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
     edited = job.edit(rectified, prior)
     search = cached_neighbours(cache, device)
     model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
@@ -96,13 +94,17 @@ def damage_numbers(damage: Damage) -> dict[str, float]:
     return counts | {"edges_added": float(len(damage.added)), "edges_deleted": float(len(damage.deleted))}
 
 
-def _trained_once(
-    job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch
-) -> Callable[[], Prior]:
+def _trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> Callable[[], Prior]:
     """The prior of the corrupted graph, trained when a stage first asks for it."""
     return functools.cache(
         lambda: job.prior(
-            train, data.valid, seed=job.seed, training=job.training, evaluation=job.evaluation, cache=cache, on_epoch=on_epoch
+            train,
+            data.valid,
+            seed=job.seed,
+            training=job.training,
+            evaluation=job.evaluation,
+            cache=cache,
+            on_epoch=on_epoch,
         )
     )
 

@@ -1,5 +1,6 @@
 """The folder of a finished job: written once, atomically, and read again when the same job is asked for."""
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -8,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from trustmm.cache import atomic
+from trustmm.cache import atomic, locked
 from trustmm.evaluation.full_ranking import Scores
 from trustmm.job import JobResult
 from trustmm.training.loop import Epoch
 
 RESULT = "result.json"
+CELLS = "cells.csv"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ def record_history(folder: Path) -> Callable[[str, Epoch], None]:
             handle.write(json.dumps({"stage": stage} | asdict(epoch)) + "\n")
 
     return record
+
+
+def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) -> None:
+    """Add or replace the line of one cell in ``cells.csv`` (cell, job_id, run_id), also while others do."""
+    path = sweep_folder / CELLS
+    sweep_folder.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock")):
+        rows = {row["cell"]: row for row in read_cells(sweep_folder)}
+        rows[cell] = {"cell": cell, "job_id": job_id, "run_id": run_id or ""}
+        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, fieldnames=["cell", "job_id", "run_id"])
+            writer.writeheader()
+            writer.writerows(rows.values())
+
+
+def read_cells(sweep_folder: Path) -> list[dict[str, str]]:
+    """The cells of a sweep that have finished so far."""
+    path = sweep_folder / CELLS
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
 
 
 def write_result(folder: Path, result: JobResult, facts: Mapping[str, Any]) -> Stored:

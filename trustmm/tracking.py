@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - the place where MLflow is allowed
 """Runs in MLflow: one parent per sweep, one child per job, and a status that is the truth.
 
 The controller calls `initialise` and `parent` before any job starts; what fails there is a `TrackingError`. From then

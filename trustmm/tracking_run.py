@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - with tracking.py the place where MLflow is allowed
 """One run in MLflow: requests within its limits, failures counted and survived."""
 
 import getpass

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Batch:
-    """Training triples; each field (B,) int64 on the model's device."""
+    """Training triples; each tensor (B,) int64 on the model's device."""
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
+    configured_size: int
+    """The batch size that was asked for; the last batch of an epoch may be smaller."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Backbone(nn.Module):
     """Cannot be built without item features."""
     propagates: ClassVar[bool] = False
     """Sends messages over E_prop."""
+    lr_decay: ClassVar[float] = 1.0
+    """Published factor on the learning rate per 50 epochs; 1 is a constant rate."""
 
     def begin_epoch(self, rng: np.random.Generator) -> None:
         """Prepare what is drawn or rebuilt once an epoch."""

@@ -108,7 +108,7 @@ def frozen_item_graph(
 ) -> SparseMatrix:
     """M = sum of w_m times the normalised binary kNN graph of modality m, (I, I) with at most k entries a modality.
 
-    Raises: ValueError if a weight names no modality, or the weights given exceed 1 with others left to share.
+    Raises: ValueError if the weights given exceed 1 with others left to share, or all are 0.
     """
     rows, columns, values = [], [], []
     for name, weight in modality_weights(train, modality_weight).items():

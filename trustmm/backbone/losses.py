@@ -1,7 +1,15 @@
 """Loss terms that backbones share (shapes as in `base`)."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from trustmm.graph.neighbours import unit_rows
+
+CONTRAST_ROWS = 256
+"""Rows of the contrast at a time: 2 MiB of cosines in a batch of 2048."""
 
 
 def bpr(user_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor) -> Tensor:
@@ -12,3 +20,55 @@ def bpr(user_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor) -> Tensor:
 def norm_penalty(*parts_BD: Tensor) -> Tensor:
     """Sum of the Frobenius norms (not squared) of the gathered rows over their number B, a scalar."""
     return sum((part.norm() for part in parts_BD[1:]), start=parts_BD[0].norm()) / len(parts_BD[0])
+
+
+def square_penalty(*parts_BD: Tensor, configured_size: int) -> Tensor:
+    """Sum of squares of the gathered rows over twice the configured batch size, also in a smaller batch; a scalar."""
+    return torch.stack([part.square().sum() for part in parts_BD]).sum() / (2 * configured_size)
+
+
+def contrast(view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE (van den Oord et al., 2018) by cosine: each row of a view finds its own target among the batch's.
+
+    A node that occurs more than once in the batch is one row here and counts as often as it occurs, in the mean and in
+    the denominators. A zero row has cosine 0 to all.
+
+    Args:
+        view_CD: one row for each of C distinct nodes.
+        target_CD: their targets.
+        counts_C: how often each occurs in the batch.
+        temperature: divides the cosines.
+
+    Returns: the mean of -log softmax over the batch, a scalar.
+    """
+    return _Contrast.apply(unit_rows(view_CD), unit_rows(target_CD), counts_C.to(view_CD.dtype), temperature)
+
+
+class _Contrast(torch.autograd.Function):
+    """The gradient is computed with the value, a cache's worth of rows at a time: never a C x C matrix in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, temperature: float) -> Tensor:
+        target_CD = target_CD / temperature
+        log_counts_C, own_C = counts_C.log(), (view_CD * target_CD).sum(dim=1)
+        by_view, by_target = [], torch.zeros_like(target_CD)
+        total = view_CD.new_zeros(())
+        for start in range(0, len(view_CD), CONTRAST_ROWS):
+            rows = slice(start, start + CONTRAST_ROWS)
+            logits_RC = torch.addmm(log_counts_C, view_CD[rows], target_CD.T)
+            shift_R1 = logits_RC.amax(dim=1, keepdim=True)
+            sums_R1 = logits_RC.sub_(shift_R1).exp_().sum(dim=1, keepdim=True)
+            total += counts_C[rows] @ ((sums_R1.log() + shift_R1)[:, 0] - own_C[rows])
+            share_RC = logits_RC.mul_(counts_C[rows, None] / sums_R1)
+            by_view.append(share_RC @ target_CD)
+            by_target.addmm_(share_RC.T, view_CD[rows])
+        size = counts_C.sum()
+        by_view_CD = (torch.cat(by_view) - counts_C[:, None] * target_CD) / size
+        by_target_CD = (by_target - counts_C[:, None] * view_CD) / (temperature * size)
+        ctx.save_for_backward(by_view_CD, by_target_CD)
+        return total / size
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        by_view_CD, by_target_CD = ctx.saved_tensors
+        return gradient * by_view_CD, gradient * by_target_CD, None, None

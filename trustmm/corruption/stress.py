@@ -55,9 +55,10 @@ class StressTest:
     """Of all draws."""
 
     def identity(self) -> Mapping[str, object]:
-        """What determines the result: without damage the seed does not."""
-        clean = not self.eta and not any(self.eta_of.values()) and not self.eta_e
-        return {"eta": self.eta, "eta_of": dict(self.eta_of), "eta_e": self.eta_e, "seed": None if clean else self.seed}
+        """What determines the result: without damage the seed does not, nor does a modality set to `eta` again."""
+        eta_of = {name: share for name, share in self.eta_of.items() if share != self.eta}
+        clean = not self.eta and not eta_of and not self.eta_e
+        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": None if clean else self.seed}
 
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.
@@ -87,8 +88,10 @@ class StressTest:
             return edges, none, none
         if self.eta_e < 0:
             order = stream(self.seed, "corruption", "delete").permutation(len(edges))
-            kept, lost = (Edges.from_keys(edges.keys[np.sort(part)], edges.num_users, edges.num_items) for part in
-                          (order[count:], order[:count]))
+            kept, lost = (
+                Edges.from_keys(edges.keys[np.sort(part)], edges.num_users, edges.num_items)
+                for part in (order[count:], order[:count])
+            )
             return kept, none, lost
         added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
         return edges.union(added), added, none

@@ -21,6 +21,8 @@ BLOCK = 1024
 class SyntheticDataset:
     """Users choose items by taste and popularity; features are noisy views of an item's taste.
 
+    Items come in groups of similar taste, as products come in kinds.
+
     A user's pairs are split 8 : 1 : 1 at random. Cold items occur in no training pair by popularity skew alone.
     """
 
@@ -30,6 +32,10 @@ class SyntheticDataset:
     """Distinct pairs; at least 3 per user."""
     taste_dim: Count
     """T."""
+    num_groups: Count
+    """Kinds of items."""
+    spread: Share
+    """Share of an item's taste that is its own, not its group's."""
     sharpness: NonNegative
     """How much taste decides a choice; 0: popularity alone."""
     popularity: NonNegative
@@ -43,9 +49,9 @@ class SyntheticDataset:
     """Share of a user's pairs in validation, and again in test."""
 
     def __post_init__(self) -> None:
-        if not 3 * self.num_users <= self.num_interactions <= self.num_users * self.num_items // 2:
+        if not 3 * self.num_users <= self.num_interactions <= self.num_users * (self.num_items // 2):
             raise ValueError(
-                "dataset.num_interactions must be between 3 per user and half of all pairs, "
+                "dataset.num_interactions must be between 3 per user and half of the items per user, "
                 f"got {self.num_interactions} for {self.num_users} users and {self.num_items} items"
             )
 
@@ -53,12 +59,15 @@ class SyntheticDataset:
         """Draw the data set; equal options give equal data."""
         rng = stream(self.seed, "dataset", "taste")
         user_UT = rng.standard_normal((self.num_users, self.taste_dim), dtype=np.float32)
-        item_IT = rng.standard_normal((self.num_items, self.taste_dim), dtype=np.float32)
+        group_GT = rng.standard_normal((self.num_groups, self.taste_dim), dtype=np.float32)
+        own_IT = rng.standard_normal((self.num_items, self.taste_dim), dtype=np.float32)
+        group_IT = group_GT[rng.integers(0, self.num_groups, self.num_items)]
+        item_IT = np.sqrt(np.float32(1 - self.spread)) * group_IT + np.sqrt(np.float32(self.spread)) * own_IT
         keys = self._choices(user_UT, item_IT)
         label = self._split(keys // self.num_items)
-        splits = (Edges.from_keys(keys[label == part], self.num_users, self.num_items) for part in range(3))
+        train, valid, test = (Edges.from_keys(keys[label == part], self.num_users, self.num_items) for part in range(3))
         features = {name: self._features(item_IT, name, width) for name, width in sorted(self.modalities.items())}
-        return Dataset("synthetic", *splits, features)
+        return Dataset("synthetic", train, valid, test, features)
 
     def _choices(self, user_UT: NDArray[np.float32], item_IT: NDArray[np.float32]) -> IntArray:
         """Sorted keys of each user's n best items by taste, popularity and Gumbel noise: draws without replacement."""
@@ -96,7 +105,8 @@ class SyntheticDataset:
         starts = np.cumsum(counts) - counts
         order = np.lexsort((rng.random(len(users)), users))
         place = np.arange(len(users)) - starts[users]
-        held = np.maximum(1, np.floor(self.held_out * counts + rng.random(self.num_users))).astype(np.int64)[users]
+        held = np.floor(self.held_out * counts + rng.random(self.num_users)).astype(np.int64)
+        held = np.clip(held, 1, np.maximum(1, (counts - 1) // 2))[users]
         label = np.empty(len(users), dtype=np.int64)
         label[order] = np.where(place < held, 1, np.where(place < 2 * held, 2, 0))
         return label

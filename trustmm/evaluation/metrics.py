@@ -33,7 +33,7 @@ def per_user_metrics(held_out: Edges, ranks: IntArray, cutoffs: Sequence[int]) -
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.add.reduceat(values, starts[:-1]) if len(users) else np.empty(0)
 
-    result = {}
+    result: dict[str, NDArray[np.float64]] = {}
     for k in cutoffs:
         hit = (ranks < k).astype(float)
         hits, reachable = total(hit), np.minimum(counts, k)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trustmm.graph.dense import inner_products
 from trustmm.graph.edges import Edges, IntArray
 
 LANE = 8 * 255
@@ -23,7 +24,7 @@ class _Block:
 
     users: Tensor
     rounds: list[tuple[Tensor, Tensor]]
-    """For the j-th held-out item of the first n users: the items (n,) and the places (n,) of the pairs in `held_out`."""
+    """For the j-th held-out item of the first n users: the items (n,) and the places of the pairs in `held_out`."""
     limit: Tensor
     """Count of higher items from which a pair is beyond the depth under every mask, (B,)."""
     masked: dict[str, tuple[Tensor, Tensor, Tensor]]
@@ -53,10 +54,11 @@ class Ranker:
     def ranks(self, user_UD: Tensor, item_ID: Tensor) -> dict[str, IntArray]:
         """For each mask the rank from 0 of every held-out pair, (E,), in the order of `held_out`.
 
-        A pair that the mask itself hides has rank I: it is never recommended.
+        A pair that the mask itself hides has rank max(I, depth): it is never recommended.
 
         Args:
-            user_UD, item_ID: final representations; a score is their inner product.
+            user_UD: final representations of the users; a score is an inner product.
+            item_ID: of the items.
         """
         ranks = {name: torch.zeros(len(self.held_out), dtype=torch.int64, device=self.device) for name in self.masks}
         counter = _Counter(max((len(block.users) for block in self.blocks), default=0), len(item_ID), self.device)
@@ -72,7 +74,7 @@ class Ranker:
                 ranks[name].index_add_(0, places[outranked], torch.full_like(places[outranked], -1))
         result = {name: total.cpu().numpy() for name, total in ranks.items()}
         for name, hidden in self.hidden.items():
-            result[name][hidden] = len(item_ID)
+            result[name][hidden] = max(len(item_ID), self.depth)
         return {name: result[source] for name, source in self.alias.items()}
 
     def _block(self, users: IntArray) -> _Block:
@@ -99,18 +101,19 @@ class Ranker:
 
 
 class _Counter:
-    """Scores of one block of users and, row by row, how many items outrank a given one; buffers are reused."""
+    """Scores of one block of users and, row by row, how many items outrank a given one; flags are reused."""
 
     def __init__(self, num_rows: int, num_items: int, device: torch.device) -> None:
         chunks = -(-num_items // LANE)
         self.num_items = num_items
-        self.buffer = torch.empty(num_rows, num_items, device=device)
+        self.block = torch.empty(0, num_items, device=device)
         self.flags = torch.zeros(num_rows, chunks * LANE, dtype=torch.bool, device=device)
         self.lanes = self.flags.view(torch.int64).view(num_rows, chunks, LANE // 8)
         self.order = torch.arange(num_items, device=device)
 
     def scores(self, user_BD: Tensor, item_ID: Tensor) -> Tensor:
-        return torch.mm(user_BD, item_ID.T, out=self.buffer[: len(user_BD)])
+        self.block = inner_products(user_BD, item_ID)
+        return self.block
 
     def higher(self, items: Tensor, limit: Tensor) -> Tensor:
         """Items that outrank item ``items[b]`` in row b, for the first rows; ties are settled where the count is low.
@@ -120,11 +123,11 @@ class _Counter:
             limit: (n,) from this count on, equal scores are left out: the rank is beyond every cutoff anyway.
         """
         rows = len(items)
-        own_B1 = self.buffer[:rows].gather(1, items[:, None])
-        torch.gt(self.buffer[:rows], own_B1, out=self.flags[:rows, : self.num_items])
+        own_B1 = self.block[:rows].gather(1, items[:, None])
+        torch.gt(self.block[:rows], own_B1, out=self.flags[:rows, : self.num_items])
         higher = self.lanes[:rows].sum(2).view(torch.uint8).sum(1)
         for row in (higher < limit).nonzero()[:, 0].split(64):
-            equal = self.buffer[row] == own_B1[row]
+            equal = self.block[row] == own_B1[row]
             higher[row] += (equal & (self.order < items[row, None])).sum(1)
         return higher
 
@@ -164,5 +167,3 @@ def _distinct(masks: Mapping[str, Edges]) -> tuple[dict[str, Edges], dict[str, s
         alias[name] = next((other for other, same in kept.items() if mask.same_as(same)), name)
         kept.setdefault(alias[name], mask)
     return kept, alias
-
-

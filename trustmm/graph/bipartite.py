@@ -19,6 +19,24 @@ def bipartite_operator(edges: Edges) -> SparseMatrix:
     return SparseMatrix(rows, columns, values, (num_nodes, num_nodes), symmetric=True)
 
 
+def row_mean_operator(edges: Edges) -> SparseMatrix:
+    """S' = D^-1 (A + 1) over the N = U + I nodes: the mean of a node and its neighbours. Every row sums to 1."""
+    num_nodes = edges.num_users + edges.num_items
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
+    nodes = torch.arange(num_nodes)
+    rows, columns = torch.cat([users, items, nodes]), torch.cat([items, users, nodes])
+    size = torch.bincount(rows, minlength=num_nodes).float()
+    return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+
+
+def user_item_operator(edges: Edges) -> SparseMatrix:
+    """R^ = D_u^-1/2 R D_i^-1/2, (U, I): the block of S that carries messages from items to users."""
+    degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
+    values = torch.from_numpy(degrees).float().rsqrt()
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items)
+    return SparseMatrix(users, items, values, (edges.num_users, edges.num_items))
+
+
 def layer_mean(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int) -> Tensor:
     """LightGCN's mean over layers 0..L of S^l E (He et al., SIGIR 2020, Eq. 8), shape (N, D), differentiable."""
     layer_ND = total_ND = nodes_ND

@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from trustmm.graph.dense import inner_products
 
 BLOCK_ENTRIES = 1 << 24
 """Similarities held at a time (64 MiB of float32)."""
@@ -49,7 +50,11 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
 
     Raises: ValueError if k is out of range.
     """
-    unit_ID = unit_rows(torch.tensor(features_ID, device=device))
+    return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+
+
+def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
+    """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content."""
     content = unit_ID.any(dim=1)
     values, columns = zip(*top_products(unit_ID, unit_ID, k, allowed=content), strict=True)
     similarity, index = torch.cat(values), torch.cat(columns)
@@ -59,7 +64,8 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
 
 def unit_rows(rows_ND: Tensor) -> Tensor:
     """Rows scaled to length 1; zero rows stay zero, also in gradients."""
-    return F.normalize(rows_ND, dim=1, eps=1e-12)
+    length_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
+    return rows_ND / torch.where(length_N1 > 0, length_N1, torch.inf)
 
 
 def top_products(
@@ -68,7 +74,8 @@ def top_products(
     """For blocks of queries, the k largest inner products with the keys, best first, ties to the smaller index.
 
     Args:
-        queries_QD, keys_ND: (Q, D) and (N, D).
+        queries_QD: (Q, D).
+        keys_ND: (N, D).
         k: from 1 to N.
         allowed: (N,) keys that may be chosen; others come last, with minus infinity.
 
@@ -80,7 +87,7 @@ def top_products(
         raise ValueError(f"k must be in [1, {len(keys_ND)}], the number of items, got {k}")
     block = max(1, BLOCK_ENTRIES // len(keys_ND))
     for queries_BD in queries_QD.split(block):
-        products_BN = queries_BD @ keys_ND.T
+        products_BN = inner_products(queries_BD, keys_ND)
         if allowed is not None:
             products_BN.masked_fill_(~allowed, -torch.inf)
         yield top_k(products_BN, k)

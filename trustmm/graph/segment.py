@@ -29,7 +29,7 @@ def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
 
 
 def segment_logsumexp(values: Tensor, offsets: Tensor) -> Tensor:
-    """log sum exp of each segment, stable for any shift; an empty segment gives minus infinity."""
+    """Log-sum-exp of each segment, stable for any shift; an empty segment gives minus infinity."""
     lengths = offsets[1:] - offsets[:-1]
     shift = segment_max(values, offsets)
     shift = torch.where(torch.isfinite(shift), shift, 0.0)

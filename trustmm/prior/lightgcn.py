@@ -90,7 +90,7 @@ class LightGCNPrior:
             num_layers=self.num_layers,
             reg=self.reg,
         )
-        masks = dict.fromkeys(MASKS, train.propagation)
+        masks: dict[str, Edges] = dict.fromkeys(MASKS, train.propagation)
         evaluator = evaluation.evaluator(valid, masks, training.torch_device)
         fit(model, train.propagation, evaluator, training, seed=seed, stage="prior", on_epoch=on_epoch)
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Does the repair repair? Measured against the clean features, without training a backbone."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,9 @@ def repair_diagnostics(
     """Flat table of numbers ``modality/group/quantity``; groups are touched, untouched and cold items.
 
     Args:
-        clean, observed, rectified: features before corruption, after it, and after the repair.
+        clean: features before corruption.
+        observed: after it.
+        rectified: after the repair.
         repairs: what the rectifier reports; modalities without a report are left out.
         damage: what was injected.
         cold: items without training edges, (I,).
@@ -52,7 +55,7 @@ def repair_diagnostics(
     return table
 
 
-def _plan_numbers(repair: Repair) -> Iterator[tuple[str, float]]:
+def _plan_numbers(repair: Repair) -> Iterator[tuple[str, Any]]:
     yield "rho", repair.rho
     yield "eta_hat", repair.eta_hat
     yield "num_sweeps", repair.num_sweeps
@@ -86,7 +89,9 @@ def _group_numbers(
 def row_cosine(left_IX: NDArray[np.float32], right_IX: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
     """Mean cosine of corresponding rows; a zero row counts 0."""
     parts = np.array_split(rows, -(-len(rows) // 4096))
-    pairs = [(unit_rows(torch.from_numpy(left_IX[part])), unit_rows(torch.from_numpy(right_IX[part]))) for part in parts]
+    pairs = [
+        (unit_rows(torch.from_numpy(left_IX[part])), unit_rows(torch.from_numpy(right_IX[part]))) for part in parts
+    ]
     return float(sum((left * right).sum().item() for left, right in pairs) / len(rows))
 
 

@@ -74,7 +74,8 @@ def sparse_affinity(anchors_ID: Tensor, projected_ID: Tensor, *, k: int, tau: fl
     """Cosine affinity of each anchor with its k most similar projected features and its own (Eqs. 9-10).
 
     Args:
-        anchors_ID, projected_ID: anchors and projected features; normalised here, zero rows have similarity 0.
+        anchors_ID: anchors; normalised here, zero rows have similarity 0.
+        projected_ID: projected features, likewise.
         k: from 1 to I; ties go to the smaller index.
         tau: temperature.
         support: `paper` keeps the rows' choices and the diagonal; `symmetric` adds (j, i) for every (i, j): only then

@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 from trustmm.graph.neighbours import unit_rows
+from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 
 FOLDS = 5
 MOST_ITEMS = 20_000
@@ -30,7 +30,8 @@ def estimate_mismatch(
     2002).
 
     Args:
-        features_IX, anchors_ID: raw features and anchors.
+        features_IX: raw features.
+        anchors_ID: anchors.
         usable_I: items with a trained anchor.
         training: of the projections.
         rng: stream for folds, shuffles and projections.

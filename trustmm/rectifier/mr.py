@@ -124,8 +124,13 @@ class _OneModality:
 
     def key(self) -> dict[str, Any]:
         described = describe(self.options) | ({"eta": self.eta} if self.options.oracle_rho else {})
-        arrays = digest([self.observed, self.anchors, self.warm])
-        return {"arrays": arrays, "options": described, "seed": self.seed, "of": self.name, "code": code_digest(__name__)}
+        return {
+            "arrays": digest([self.observed, self.anchors, self.warm]),
+            "options": described,
+            "modality": self.name,
+            "seed": self.seed,
+            "code": code_digest(__name__),
+        }
 
     def __call__(self) -> dict[str, NDArray[Any]]:
         observed = torch.from_numpy(self.observed).to(self.device)
@@ -185,11 +190,9 @@ class _OneModality:
 
 
 def mix(observed_IX: Tensor, plan: SparseMatrix, lam: float) -> Tensor:
-    """lam e + (1 - lam) P e (Eqs. 13-14), (I, X), in row blocks."""
+    """Return lam e + (1 - lam) P e (Eqs. 13-14), (I, X), in row blocks."""
     mixed_IX = torch.empty_like(observed_IX)
     for rows in torch.arange(len(observed_IX), device=observed_IX.device).split(4096):
         matched = plan.multiply_rows(observed_IX, rows)
         mixed_IX[rows] = matched.mul_(1 - lam).add_(observed_IX[rows], alpha=lam)
     return mixed_IX
-
-

@@ -56,5 +56,3 @@ def _repair(numbers: Mapping[str, float]) -> Figure:
             axis.set(ylabel=label, ylim=(0, 1.05), title=modality, xticks=range(len(groups)), xticklabels=groups)
     rows[0][0].legend(frameon=False)
     return figure
-
-

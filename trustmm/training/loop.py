@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch
-from trustmm.checks import Count, Positive
+from trustmm.checks import Count, Positive, Within
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.graph.edges import Edges
 from trustmm.seeding import stream
@@ -62,6 +62,9 @@ class Training:
     batch_size: Count
     """Triples per step."""
     learning_rate: Positive
+    lr_decay: Annotated[float, Within("(0, 1]")] | None
+    """Factor on the learning rate per 50 epochs, stepped once an epoch; 1 is a constant rate, None what was published
+    for the model (`Backbone.lr_decay`). So the prior of a job keeps its own schedule whatever backbone follows."""
     optimizer: BuildOptimizer
     device: Literal["auto", "cpu", "cuda"]
     """`auto` takes CUDA where there is one."""
@@ -75,6 +78,11 @@ class Training:
         if self.device == "cuda" and not present:
             raise ValueError("training.device is cuda, but torch sees no CUDA device here; use training.device=cpu")
         return torch.device("cuda" if present and self.device != "cpu" else "cpu")
+
+    def rate(self, model: Backbone, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        decay = model.lr_decay if self.lr_decay is None else self.lr_decay
+        return self.learning_rate * decay ** (epoch / 50)
 
 
 class DivergedError(ArithmeticError):
@@ -127,6 +135,8 @@ def _fit(
     for number in range(training.epochs):
         started = time.perf_counter()
         model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate(model, number)
         model.begin_epoch(stream(seed, stage, "graph", str(number)))
         triples = torch.from_numpy(sampler.epoch(stream(seed, stage, "batches", str(number))))
         losses = train_epoch(model, optimizer, triples.to(training.torch_device), training.batch_size, number)
@@ -152,9 +162,9 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the triples (3, E); mean loss terms. The device is asked for its numbers once, at the end."""
     terms: list[Mapping[str, Tensor]] = []
-    for columns in triples.split(batch_size, dim=1):
+    for users, positives, negatives in triples.split(batch_size, dim=1):
         optimizer.zero_grad(set_to_none=True)
-        terms.append(model.loss_terms(Batch(*columns)))
+        terms.append(model.loss_terms(Batch(users, positives, negatives, batch_size)))
         torch.stack(tuple(terms[-1].values())).sum().backward()
         optimizer.step()
         terms[-1] = {name: term.detach() for name, term in terms[-1].items()}
@@ -171,25 +181,27 @@ def train_epoch(
 
 @torch.no_grad()
 def validate(model: Backbone, evaluate: Evaluator) -> Scores:
-    """Metrics of the model as it is."""
+    """Metrics of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
     model.eval()
     final = model.embeddings()
+    largest = final.user_UD.norm(dim=1).max() * final.item_ID.norm(dim=1).max()
+    if not bool(torch.isfinite(largest)):
+        raise DivergedError("the model's scores are not finite; try a smaller training.learning_rate")
     return evaluate(final.user_UD, final.item_ID)
 
 
 @contextmanager
 def _reproducible(training: Training, rng: np.random.Generator) -> Iterator[None]:
     """Seed torch's global generator, which only dropout uses, and leave it as it was."""
-    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    switch: Any = torch.utils.deterministic
+    before, filled = torch.are_deterministic_algorithms_enabled(), switch.fill_uninitialized_memory
     devices = [torch.cuda.current_device()] if training.torch_device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(rng.integers(2**63)))
         torch.use_deterministic_algorithms(training.deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
+        switch.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
-
-
+            switch.fill_uninitialized_memory = filled

@@ -1,0 +1,49 @@
+# make help lists what there is. Everything runs in .venv, made by `make setup`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format golden bench ui clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed  ## make the virtual environment .venv with pinned versions
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"trustmm needs Python 3.11 or newer, this is {sys.version}; try make PYTHON=python3.12"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3.11-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
+	$(BIN)/python -m trustmm.report.demo
+
+test: setup  ## quick tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup  ## all tests, with real data where ../shared is
+	$(BIN)/python -m pytest
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff rewrite layout and imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: setup  ## rewrite tests/golden; review the diff and note it in CHANGELOG.md
+	$(BIN)/python -m pytest tests/test_golden.py --rewrite-golden
+
+bench: setup  ## time and memory of the hot kernels and of every backbone; writes docs/performance.md
+	$(BIN)/python benchmarks/run.py
+
+ui: setup  ## MLflow's pages on http://127.0.0.1:5000 (make ui PORT=5001)
+	$(BIN)/mlflow ui --backend-store-uri $(or $(URI),sqlite:///mlflow.db) --host 127.0.0.1 --port $(or $(PORT),5000)
+
+clean:  ## remove the virtual environment and what tools left
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,225 @@
+"""``make bench``: time and memory of the hot kernels and of every backbone; writes docs/performance.md.
+
+Every line is measured in a process of its own, so that its peak memory is its own. Real data are used where
+../shared/data is, synthetic data of the same size otherwise.
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+DATA = Path(os.environ.get("TRUSTMM_DATA", ROOT.parent / "shared" / "data"))
+SIZES = {"sports_attr": (35598, 18357, 296337), "tiktok": (9308, 6710, 68722)}
+WIDTHS = {"sports_attr": {"textual": 384, "attribute": 128}, "tiktok": {"visual": 128, "acoustic": 128}}
+ELECTRONICS = {"visual": 4096, "textual": 384}
+BACKBONES = sorted(path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml"))
+REPEATS = 3
+
+
+def seconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median time of a call after one to warm up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def config(*overrides: str):
+    from hydra import compose, initialize_config_dir
+
+    from trustmm.config import config_folder, register
+
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        return compose("config", overrides=["tracking=none", *overrides])
+
+
+def dataset(name: str):
+    from trustmm.build import build
+
+    if DATA.is_dir():
+        return build(config(f"dataset={name}", f"dataset.root={DATA}"), "dataset")()
+    users, items, pairs = SIZES[name]
+    widths = [f"+dataset.modalities.{key}={width}" for key, width in WIDTHS[name].items()]
+    sizes = [f"dataset.num_users={users}", f"dataset.num_items={items}", f"dataset.num_interactions={pairs}"]
+    return build(config(*sizes, "~dataset.modalities.visual", "~dataset.modalities.textual", *widths), "dataset")()
+
+
+def backbone(name: str, data_name: str) -> dict:
+    """Seconds of an epoch and of a ranking of all test users."""
+    from trustmm.build import build
+    from trustmm.evaluation.full_ranking import MASKS
+    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.seeding import stream
+    from trustmm.training.loop import fit, validate
+
+    settings = config(f"backbone={name}", "training.epochs=4")
+    data, training = dataset(data_name), build(settings, "training")
+    make, evaluation = build(settings, "backbone"), build(settings, "evaluation")
+    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=cosine_neighbours)
+    evaluator = evaluation.evaluator(data.test, dict.fromkeys(MASKS, data.train), training.torch_device)
+    history, _ = fit(model, data.train, evaluator, training, seed=0, stage="bench", on_epoch=lambda *epoch: None)
+    return {
+        "epoch_s": float(np.median([epoch.train_seconds for epoch in history[1:]])),
+        "ranking_s": seconds(functools.partial(validate, model, evaluator)),
+    }
+
+
+def kernels() -> dict:
+    """Ours against the naive version, on Sports."""
+    from benchmarks import naive
+    from trustmm.evaluation.ranking import Ranker
+    from trustmm.graph.bipartite import bipartite_operator
+    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.training.sampling import TripleSampler
+
+    data, rng = dataset("sports_attr"), np.random.default_rng(0)
+    users, items = torch.randn(data.num_users, 64), torch.randn(data.num_items, 64)
+    nodes = torch.cat([users, items])
+    operator, csr = bipartite_operator(data.train), naive.csr_operator(data.train)
+    sampler = TripleSampler(data.train)
+    ranker = Ranker(data.test, {"clean": data.train}, depth=50, batch_size=256, device=torch.device("cpu"))
+    features = data.features[sorted(data.features)[0]]
+    few = data.test.users < 2000
+    from trustmm.graph.edges import Edges
+
+    some = Edges.from_keys(data.test.keys[few], data.num_users, data.num_items)
+    share = len(np.unique(data.test.users)) / len(np.unique(some.users))
+    pairs = {
+        "sparse product, 437k entries x 64 (naive: torch CSR)": (
+            seconds(lambda: operator.multiply(nodes), 20),
+            seconds(lambda: csr @ nodes, 20),
+        ),
+        "negatives of one epoch (naive: rejection in Python)": (
+            seconds(lambda: sampler.epoch(rng)),
+            seconds(lambda: naive.negatives_one_by_one(data.train, rng), 1),
+        ),
+        "ranks of all test pairs (naive: a sort per user, extrapolated from 2,000 users)": (
+            seconds(lambda: ranker.ranks(users, items)),
+            share * seconds(lambda: naive.recall_user_by_user(users, items, data.train, some, 10), 1),
+        ),
+        "10 nearest items (naive: dense matrix, 1.3 GiB)": (
+            seconds(lambda: cosine_neighbours(features, k=10), 1),
+            seconds(lambda: naive.dense_neighbours(torch.from_numpy(features), 10), 1),
+        ),
+    }
+    return {name: {"ours_s": ours, "naive_s": other} for name, (ours, other) in pairs.items()}
+
+
+def segments() -> dict:
+    """Segment reductions by torch and, where installed, by torch-scatter."""
+    from trustmm.graph import segment
+
+    values, offsets = torch.randn(1_323_021, dtype=torch.float64), torch.arange(0, 1_323_022, 21)
+    result = {}
+    for name, call in {"torch": None, "torch-scatter": segment.segment_csr}.items():
+        if name == "torch" or call is not None:
+            segment.segment_csr = call
+            result[name] = seconds(lambda: segment.segment_logsumexp(values, offsets), 10)
+    return result
+
+
+def rectify() -> dict:
+    """Rectification at the size of Electronics: 63,001 items with 4096 + 384 features."""
+    from trustmm.build import build
+    from trustmm.cache import Cache
+    from trustmm.dataset.data import TrainData
+    from trustmm.graph.edges import Edges
+    from trustmm.prior.lightgcn import Prior
+
+    count, rng = 63001, np.random.default_rng(0)
+    taste = rng.standard_normal((count, 64), dtype=np.float32)
+    features = {}
+    for name, width in ELECTRONICS.items():
+        view = taste @ rng.standard_normal((64, width), dtype=np.float32)
+        view += 8 * rng.standard_normal((count, width), dtype=np.float32)
+        features[name] = view
+    edges = Edges.of(np.arange(count) % 192403, np.arange(count), 192403, count)
+    prior, rectifier = Prior(taste[:1], taste), build(config("rectifier=mr", "rectifier.rho=0.95"), "rectifier")
+    before, started = peak_gib(), time.perf_counter()
+    train, _ = rectifier(
+        TrainData(edges, edges, features),
+        lambda: prior,
+        eta=dict.fromkeys(features, 0.0),
+        seed=0,
+        cache=Cache(None),
+        device=torch.device("cpu"),
+    )
+    elapsed = time.perf_counter() - started
+    size = sum(matrix.nbytes for matrix in (*features.values(), *train.features.values())) / 2**30
+    return {"seconds": elapsed, "inputs_and_output_gib": size, "peak_before_gib": before}
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+MEASURES = {"kernels": kernels, "segments": segments, "rectify": rectify, "backbone": backbone}
+
+
+def measure(*arguments: str) -> dict:
+    """One measurement in a fresh process."""
+    command = [sys.executable, __file__, "--only", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(*arguments, json.dumps(result), flush=True)
+    return result
+
+
+def report() -> None:
+    """All measurements, as docs/performance.md."""
+    cores = f"{os.cpu_count()} cores ({torch.get_num_threads()} threads)"
+    found = (
+        f"{platform.machine()}, {cores}, torch {torch.__version__}, numpy {np.__version__}, {time.strftime('%Y-%m-%d')}"
+    )
+    source = "real data" if DATA.is_dir() else "synthetic data of the same size"
+    lines = ["# Performance", "", f"Written by `make bench` ({found}; {source}). CPU only: no GPU was there.", ""]
+    lines += ["| backbone | data | epoch, s | ranking all test users, s | peak memory, GiB |", "|---|---|---|---|---|"]
+    for data_name in SIZES:
+        for name in BACKBONES:
+            row = measure("backbone", name, data_name)
+            lines.append(
+                f"| {name} | {data_name} | {row['epoch_s']:.2f} | {row['ranking_s']:.2f} | {row['peak_gib']:.1f} |"
+            )
+    lines += ["", "| kernel, on Sports | ours, s | naive, s | ratio |", "|---|---|---|---|"]
+    for name, row in measure("kernels").items():
+        if isinstance(row, dict):
+            ratio = row["naive_s"] / row["ours_s"]
+            lines.append(f"| {name} | {row['ours_s']:.4f} | {row['naive_s']:.4f} | {ratio:.1f} |")
+    row = measure("rectify")
+    sizes = f"peak {row['peak_gib']:.1f} GiB (inputs and output {row['inputs_and_output_gib']:.1f} GiB)"
+    lines += ["", f"Rectifying 63,001 items with 4096 + 384 features: {row['seconds']:.0f} s, {sizes}.", ""]
+    parts = [f"{name} {value * 1000:.1f} ms" for name, value in measure("segments").items() if name != "peak_gib"]
+    lines += [f"Segment log-sum-exp of 1.3 million entries in 63,001 segments, float64: {', '.join(parts)}.", ""]
+    (ROOT / "docs" / "performance.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="one measurement: " + ", ".join(MEASURES))
+    only = parser.parse_args().only
+    if only:
+        result = MEASURES[only[0]](*only[1:])
+        print(json.dumps(result | {"peak_gib": peak_gib()}))
+    else:
+        report()

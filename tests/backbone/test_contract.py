@@ -1,0 +1,295 @@
+"""What every backbone promises; an option in conf/backbone is tested without being named here."""
+
+import inspect
+import io
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch.testing import assert_close
+
+from trustmm.backbone.base import Backbone, Batch
+from trustmm.build import build
+from trustmm.config import config_folder
+from trustmm.dataset.data import Dataset, TrainData
+from trustmm.graph.edges import Edges
+from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.job import check_fit
+from trustmm.training.loop import train_epoch
+from trustmm.training.sampling import TripleSampler
+
+NUM_USERS, NUM_ITEMS, WIDTH, BATCH = 17, 29, 8, 16
+WIDTHS = {"visual": 5, "textual": 6, "acoustic": 7}
+MODALITIES = [(), ("visual",), ("visual", "textual"), ("visual", "textual", "acoustic")]
+LONELY_USER, LONELY_ITEM = 3, 4
+"""Without any edge."""
+MUTE_USER, MUTE_ITEM = 5, 6
+"""With training edges, but none that carries messages."""
+BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
+"""Zero feature rows in every modality."""
+ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
+"""Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
+
+OPTIONS = {path.stem: path for path in sorted((config_folder() / "backbone").glob("*.yaml"))}
+Maker = Callable[..., Backbone]
+
+
+def maker(path: Path, **changes: Any) -> Maker:
+    """The backbone of an option, checked and built as in a job, at a small width."""
+    options = OmegaConf.load(path)
+    options.pop("defaults", None)  # open nodes: they matter to the command line only
+    options.merge_with({"embedding_dim": WIDTH} | changes)
+    return build(OmegaConf.create({"backbone": options}), "backbone")
+
+
+def cases() -> list[Any]:
+    """Every option with every set of modalities that it takes."""
+    return [
+        pytest.param(stem, modalities, id=f"{stem}-{len(modalities)}")
+        for (stem, path), modalities in itertools.product(OPTIONS.items(), MODALITIES)
+        if modalities or not backbone_class(maker(path)).needs_features
+    ]
+
+
+def backbone_class(make: Any) -> type[Backbone]:
+    return make.func
+
+
+def toy(modalities: tuple[str, ...], *, awkward: bool = False) -> TrainData:
+    """Random pairs and features; `awkward`: with users, items and rows that have nothing."""
+    rng = np.random.default_rng(7)
+    chosen = rng.random((NUM_USERS, NUM_ITEMS)) < 0.25
+    chosen[:, 0] |= ~chosen.any(axis=1)
+    features = {m: rng.standard_normal((NUM_ITEMS, WIDTHS[m])).astype(np.float32) for m in modalities}
+    carrying = chosen
+    if awkward:
+        chosen[LONELY_USER], chosen[:, LONELY_ITEM] = False, False
+        chosen[MUTE_USER, MUTE_ITEM] = chosen[0, MUTE_ITEM] = True
+        carrying = chosen.copy()
+        carrying[MUTE_USER], carrying[:, MUTE_ITEM] = False, False
+        for matrix in features.values():
+            matrix[list(BLANK_ITEMS)] = 0
+    supervision, propagation = (Edges.of(*mask.nonzero(), NUM_USERS, NUM_ITEMS) for mask in (chosen, carrying))
+    return TrainData(supervision, propagation, features)
+
+
+def make_model(stem: str, train: TrainData, seed: int = 0, **changes: Any) -> Backbone:
+    return maker(OPTIONS[stem], **changes)(train, rng=np.random.default_rng(seed), neighbours=cosine_neighbours)
+
+
+def epoch_batches(train: TrainData) -> list[Batch]:
+    triples = torch.from_numpy(TripleSampler(train.supervision).epoch(np.random.default_rng(1)))
+    return [Batch(*columns, BATCH) for columns in triples.split(BATCH, dim=1)]
+
+
+def train_epochs(model: Backbone, train: TrainData, epochs: int = 1, rate: float = 0.05) -> None:
+    torch.manual_seed(0)  # dropout
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, sampler = torch.optim.Adam(trainable, lr=rate), TripleSampler(train.supervision)
+    for number in range(epochs):
+        model.train()
+        model.begin_epoch(np.random.default_rng(number))
+        train_epoch(model, optimizer, torch.from_numpy(sampler.epoch(np.random.default_rng(number))), BATCH, number)
+
+
+@torch.no_grad()
+def scores(model: Backbone) -> torch.Tensor:
+    model.eval()
+    final = model.embeddings()
+    return final.user_UD @ final.item_ID.T
+
+
+@pytest.fixture
+def train(modalities: tuple[str, ...]) -> TrainData:
+    return toy(modalities)
+
+
+@pytest.mark.parametrize(("stem", "modalities"), cases())
+class TestEveryBackbone:
+    def test_embeddings_and_losses_have_the_promised_shapes(self, stem: str, train: TrainData) -> None:
+        model = make_model(stem, train)
+        model.eval()
+        with torch.no_grad():
+            final = model.embeddings()
+        assert (len(final.user_UD), len(final.item_ID)) == (NUM_USERS, NUM_ITEMS)
+        assert final.user_UD.shape[1] == final.item_ID.shape[1] > 0
+        assert final.user_UD.dtype == final.item_ID.dtype == torch.float32
+        model.train()
+        model.begin_epoch(np.random.default_rng(0))
+        terms = model.loss_terms(epoch_batches(train)[0])
+        assert "bpr" in terms
+        assert all(term.shape == () for term in terms.values())
+
+    def test_nothing_is_infinite_where_nodes_and_rows_are_empty(self, stem: str, modalities: tuple[str, ...]) -> None:
+        train = toy(modalities, awkward=True)
+        model = make_model(stem, train)
+        for _ in range(2):
+            model.train()
+            model.begin_epoch(np.random.default_rng(0))
+            for batch in epoch_batches(train):
+                model.zero_grad(set_to_none=True)
+                terms = model.loss_terms(batch)
+                torch.stack(tuple(terms.values())).sum().backward()
+                assert all(bool(term.isfinite()) for term in terms.values()), terms
+                for name, parameter in model.named_parameters():
+                    largest = 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
+                    assert largest < 1e3, f"gradient of {name}"  # also false for NaN
+            train_epochs(model, train)
+            assert bool(scores(model).isfinite().all())
+
+    def test_every_trainable_parameter_gets_a_gradient_in_each_epoch(
+        self, stem: str, modalities: tuple[str, ...], train: TrainData
+    ) -> None:
+        model, by_design = make_model(stem, train), ZERO_GRADIENT.get(stem, ())
+        for number in range(2):
+            model.train()
+            model.zero_grad(set_to_none=True)
+            model.begin_epoch(np.random.default_rng(number))
+            for batch in epoch_batches(train):
+                torch.stack(tuple(model.loss_terms(batch).values())).sum().backward()
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None, name
+                if len(modalities) > 1 and name not in by_design:  # attention over one modality is constant
+                    assert bool(parameter.grad.any()), f"gradient of {name} is 0"
+
+    def test_same_seed_gives_same_numbers(self, stem: str, train: TrainData) -> None:
+        models = [make_model(stem, train, seed) for seed in (0, 0, 1)]
+        for model in models:
+            train_epochs(model, train)
+        first, again, other = (scores(model) for model in models)
+        assert_close(first, again, rtol=0, atol=0)
+        assert not torch.equal(first, other)
+
+    def test_saved_weights_give_the_same_scores(self, stem: str, train: TrainData) -> None:
+        model, other = make_model(stem, train), make_model(stem, train, seed=1)
+        train_epochs(model, train)
+        scores(other)
+        file = io.BytesIO()
+        torch.save(model.state_dict(), file)
+        file.seek(0)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        assert_close(scores(other), scores(model), rtol=0, atol=0)
+
+    def test_relabelling_users_and_items_permutes_the_scores(self, stem: str, train: TrainData) -> None:
+        rng = np.random.default_rng(3)
+        new_user, new_item = rng.permutation(NUM_USERS), rng.permutation(NUM_ITEMS)
+        old_user, old_item = np.argsort(new_user), np.argsort(new_item)
+        supervision, propagation = (
+            Edges.of(new_user[edges.users], new_item[edges.items], NUM_USERS, NUM_ITEMS)
+            for edges in (train.supervision, train.propagation)
+        )
+        relabelled = TrainData(supervision, propagation, {m: x[old_item] for m, x in train.features.items()})
+        model, other = make_model(stem, train), make_model(stem, relabelled, seed=1)
+        train_epochs(model, train)
+        order = {NUM_USERS: old_user, NUM_ITEMS: old_item}
+        order[NUM_USERS + NUM_ITEMS] = np.concatenate([old_user, NUM_USERS + old_item])
+        state = {name: value[order[len(value)]] if len(value) in order else value for name, value in state_of(model)}
+        other.load_state_dict(state)
+        assert_close(scores(other)[new_user][:, new_item], scores(model), rtol=1e-4, atol=1e-5)
+
+    def test_data_are_left_as_they_are(self, stem: str, train: TrainData, modalities: tuple[str, ...]) -> None:
+        train_epochs(make_model(stem, train), train, epochs=2)
+        fresh = toy(modalities)
+        for edges, untouched in ((train.supervision, fresh.supervision), (train.propagation, fresh.propagation)):
+            np.testing.assert_array_equal(edges.users, untouched.users)
+            np.testing.assert_array_equal(edges.items, untouched.items)
+        for name, matrix in train.features.items():
+            np.testing.assert_array_equal(matrix, fresh.features[name])
+
+    def test_evaluation_does_not_depend_on_what_training_is_doing(self, stem: str, train: TrainData) -> None:
+        model = make_model(stem, train)
+        before = scores(model)
+        assert_close(scores(model), before, rtol=0, atol=0)
+        model.train()
+        model.begin_epoch(np.random.default_rng(5))
+        for batch in epoch_batches(train)[:2]:
+            model.loss_terms(batch)
+            assert_close(scores(model), before, rtol=0, atol=0)
+            model.train()
+
+    def test_an_evaluation_within_an_epoch_does_not_move_the_training(self, stem: str, train: TrainData) -> None:
+        losses = []
+        for evaluates in (False, True):
+            model = make_model(stem, train)
+            model.train()
+            torch.manual_seed(0)
+            model.begin_epoch(np.random.default_rng(5))
+            for batch in epoch_batches(train)[:2]:
+                losses.append(torch.stack(tuple(model.loss_terms(batch).values())).detach())
+                if evaluates:
+                    scores(model)
+                    model.train()
+        assert_close(losses[:2], losses[2:], rtol=0, atol=0)
+
+    def test_held_out_cells_of_a_checkerboard_rank_first(self, stem: str, modalities: tuple[str, ...]) -> None:
+        train, held_out = checkerboard(modalities)
+        model = make_model(stem, train)
+        train_epochs(model, train, epochs=15, rate=0.02)
+        found = scores(model)
+        found[train.supervision.users, train.supervision.items] = -torch.inf
+        np.testing.assert_array_equal(found.argmax(dim=1).numpy(), held_out)
+
+
+def state_of(model: Backbone) -> list[tuple[str, torch.Tensor]]:
+    return list(model.state_dict().items())
+
+
+def checkerboard(modalities: tuple[str, ...]) -> tuple[TrainData, np.ndarray]:
+    """Users like the items of their own colour; one such item of each user is held out."""
+    users, items = np.arange(NUM_USERS), np.arange(NUM_ITEMS)
+    chosen = users[:, None] % 2 == items % 2
+    held_out = 2 * (users * 5 % (NUM_ITEMS // 2)) + users % 2
+    chosen[users, held_out] = False
+    rng = np.random.default_rng(0)
+    noise = {m: rng.standard_normal((NUM_ITEMS, WIDTHS[m])).astype(np.float32) for m in modalities}
+    colour = np.where(items % 2, 1.0, -1.0).astype(np.float32)[:, None]
+    edges = Edges.of(*chosen.nonzero(), NUM_USERS, NUM_ITEMS)
+    return TrainData(edges, edges, {m: colour + np.float32(0.3) * x for m, x in noise.items()}), held_out
+
+
+def test_there_are_seven_published_backbones() -> None:
+    assert {"bpr", "lightgcn", "vbpr", "freedom", "lattice", "mgcn", "smore"} <= OPTIONS.keys()
+
+
+@pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if backbone_class(maker(path)).needs_features])
+def test_a_backbone_that_needs_features_is_refused_without(stem: str) -> None:
+    train = toy(())
+    data = Dataset("toy", train.supervision, train.supervision, train.supervision, {})
+    job: Any = SimpleNamespace(backbone=maker(OPTIONS[stem]))
+    name = backbone_class(job.backbone).__name__
+    with pytest.raises(ValueError, match=f"the backbone {name} needs item features, but dataset 'toy' has none"):
+        check_fit(job, data)
+
+
+@pytest.mark.parametrize("stem", OPTIONS)
+def test_constructor_takes_what_a_job_gives_and_no_defaults(stem: str) -> None:
+    parameters = inspect.signature(backbone_class(maker(OPTIONS[stem]))).parameters
+    assert ["train", "rng", "neighbours"] == list(parameters)[:3]
+    assert all(parameter.default is parameter.empty for parameter in parameters.values())
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for name, parameter in parameters.items() if name != "train")
+
+
+@pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if "trainable_features" in path.read_text()])
+def test_frozen_features_stay_what_they_were(stem: str) -> None:
+    train = toy(("visual", "textual"))
+    model = make_model(stem, train, trainable_features=False)
+    train_epochs(model, train)
+    weights = dict(model.named_parameters())
+    for name, matrix in train.features.items():
+        np.testing.assert_array_equal(weights[f"features.{name}"].numpy(force=True), matrix)
+
+
+@pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if backbone_class(maker(path)).propagates])
+def test_messages_travel_over_propagation_edges_alone(stem: str) -> None:
+    train = toy(("visual", "textual"), awkward=True)
+    all_carry = TrainData(train.supervision, train.supervision, train.features)
+    other_supervision = TrainData(train.propagation, train.propagation, train.features)
+    expected = scores(make_model(stem, train))
+    assert_close(scores(make_model(stem, other_supervision)), expected, rtol=0, atol=0)
+    assert not torch.equal(scores(make_model(stem, all_carry)), expected)

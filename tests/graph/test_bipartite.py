@@ -1,0 +1,129 @@
+"""The user-item operator, its layer means, and edges drawn by degree."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from torch.testing import assert_close
+
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows, sample_edges
+from trustmm.graph.edges import Edges
+from trustmm.seeding import stream
+
+NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 3
+NUM_NODES = NUM_USERS + NUM_ITEMS
+
+
+def make_edges(seed: int = 0) -> Edges:
+    """Random pairs; the last user and the last two items have none."""
+    keys = np.random.default_rng(seed).permutation(NUM_USERS * NUM_ITEMS)
+    keys = keys[(keys // NUM_ITEMS < NUM_USERS - 1) & (keys % NUM_ITEMS < NUM_ITEMS - 2)][:80]
+    return Edges.from_keys(np.sort(keys), NUM_USERS, NUM_ITEMS)
+
+
+def dense_operator(edges: Edges) -> torch.Tensor:
+    block = torch.zeros(NUM_USERS, NUM_ITEMS, dtype=torch.float64)
+    block[edges.users, edges.items] = 1
+    full = torch.zeros(NUM_NODES, NUM_NODES, dtype=torch.float64)
+    full[:NUM_USERS, NUM_USERS:], full[NUM_USERS:, :NUM_USERS] = block, block.T
+    degree = full.sum(1)
+    scale = torch.where(degree > 0, degree, torch.inf) ** -0.5
+    return scale[:, None] * full * scale
+
+
+def nodes() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).standard_normal((NUM_NODES, WIDTH)))
+
+
+def dense_layer_mean(operator: torch.Tensor, layer: torch.Tensor, num_layers: int) -> torch.Tensor:
+    return sum(torch.linalg.matrix_power(operator, power) @ layer for power in range(num_layers + 1)) / (num_layers + 1)
+
+
+def test_operator_equals_the_dense_normalised_adjacency() -> None:
+    edges = make_edges()
+    found = bipartite_operator(edges)
+    assert_close(found.to_dense().double(), dense_operator(edges), rtol=1e-6, atol=1e-8)
+    assert found.transpose is found
+    isolated = [NUM_USERS - 1, NUM_NODES - 1, NUM_NODES - 2]
+    assert_close(found.to_dense()[isolated], torch.zeros(3, NUM_NODES))
+
+
+@pytest.mark.parametrize("num_layers", range(5))
+def test_layer_mean_equals_matrix_powers(num_layers: int) -> None:
+    operator = bipartite_operator(make_edges()).double()
+    expected = dense_layer_mean(operator.to_dense(), nodes(), num_layers)
+    assert_close(layer_mean(operator, nodes(), num_layers), expected)
+
+
+@pytest.mark.parametrize("num_layers", range(5))
+def test_layer_mean_rows_are_the_rows_of_the_layer_mean_with_their_gradients(num_layers: int) -> None:
+    operator = bipartite_operator(make_edges()).double()
+    index = torch.tensor([5, 0, 5, NUM_NODES - 1, NUM_USERS, NUM_USERS - 1])
+    weight = torch.linspace(-1, 2, len(index) * WIDTH, dtype=torch.float64).view(-1, WIDTH)
+    left, right = nodes().requires_grad_(), nodes().requires_grad_()
+    before = left.detach().clone()
+
+    found, expected = layer_mean_rows(operator, left, num_layers, index), layer_mean(operator, right, num_layers)[index]
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+
+    assert_close(found, expected)
+    assert_close(left.grad, right.grad)
+    assert torch.equal(left.detach(), before)
+
+
+@pytest.mark.parametrize("num_layers", range(4))
+def test_layer_mean_rows_pass_gradcheck(num_layers: int) -> None:
+    operator, index = bipartite_operator(make_edges()).double(), torch.tensor([1, 30, 1])
+    assert torch.autograd.gradcheck(lambda x: layer_mean_rows(operator, x, num_layers, index), nodes().requires_grad_())
+
+
+@pytest.mark.parametrize(("drop", "kept"), [(0.0, 80), (0.25, 60), (0.5, 40), (0.99, 0), (0.9, 8), (1.0, 0)])
+def test_sampling_keeps_the_exact_number_of_distinct_edges(drop: float, kept: int) -> None:
+    edges = make_edges()
+    found = sample_edges(edges, drop_fraction=drop, rng=stream(0, "drop"))
+    assert abs(len(found) - kept) <= (drop == 0.9)
+    assert len(found) == int((1 - drop) * 80)
+    assert len(np.unique(found.keys)) == len(found)
+    assert edges.contains(found.keys).all()
+
+
+def test_one_kept_edge_follows_the_inverse_root_of_the_degrees() -> None:
+    """With a budget of one the probability is the weight over the sum of weights: every edge within 4.5 sigma."""
+    edges = Edges.of([0, 0, 0, 0, 0, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5, 0, 0, 0, 6], 5, 7)
+    weight = (edges.user_degree[edges.users] * edges.item_degree[edges.items]) ** -0.5
+    expected = weight / weight.sum()
+    rng, draws = stream(0, "degree"), 6000
+    counts = np.zeros(len(edges))
+    for _ in range(draws):
+        kept = sample_edges(edges, drop_fraction=0.9, rng=rng)
+        kept = kept if len(kept) else sample_edges(edges, drop_fraction=0.89, rng=rng)
+        counts[np.searchsorted(edges.keys, kept.keys)] += 1
+    assert counts.sum() == draws
+    sigma = np.sqrt(draws * expected * (1 - expected))
+    assert np.abs((counts - draws * expected) / sigma).max() < 4.5
+    assert expected.max() > 4 * expected.min()
+
+
+def test_several_kept_edges_follow_successive_draws_without_replacement() -> None:
+    """Two of four edges: P(first, then second) = w1 / W * w2 / (W - w1), summed over both orders."""
+    edges = Edges.of([0, 0, 0, 1], [0, 1, 2, 0], 2, 3)
+    weight = (edges.user_degree[edges.users] * edges.item_degree[edges.items]) ** -0.5
+    total, rng, draws = weight.sum(), stream(1, "degree"), 6000
+    counts: dict[tuple[int, int], int] = {}
+    for _ in range(draws):
+        pair = tuple(np.searchsorted(edges.keys, sample_edges(edges, drop_fraction=0.5, rng=rng).keys))
+        counts[pair] = counts.get(pair, 0) + 1
+    for first in range(4):
+        for second in range(first + 1, 4):
+            one, two = weight[first], weight[second]
+            expected = one / total * two / (total - one) + two / total * one / (total - two)
+            sigma = np.sqrt(draws * expected * (1 - expected))
+            assert abs(counts.get((first, second), 0) - draws * expected) < 4.5 * sigma
+
+
+def test_sampling_repeats_for_equal_streams() -> None:
+    edges = make_edges()
+    first, again, other = (sample_edges(edges, drop_fraction=0.5, rng=stream(seed, "drop")) for seed in (0, 0, 1))
+    assert_array_equal(first.keys, again.keys)
+    assert not np.array_equal(first.keys, other.keys)

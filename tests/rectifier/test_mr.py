@@ -1,0 +1,360 @@
+"""The whole rectifier against a dense float64 computation of Eqs. 9-14, and what it promises about single rows."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+from trustmm.cache import Cache
+from trustmm.dataset.data import TrainData
+from trustmm.graph.edges import Edges
+from trustmm.prior.lightgcn import Prior
+from trustmm.rectifier import mr
+from trustmm.rectifier.mr import ModalityRectifier, Repair, mix
+from trustmm.rectifier.none import NoRectifier
+from trustmm.rectifier.projection import ProjectionTraining, fit_projections
+from trustmm.seeding import stream
+
+CPU = torch.device("cpu")
+NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 6
+COLD = 4
+"""The last items, without interactions."""
+OPTIONS = ModalityRectifier(
+    lam=0.5,
+    tau=0.1,
+    k=5,
+    rho=0.8,
+    matching="sinkhorn",
+    num_sweeps=50,
+    eps=1e-8,
+    support="paper",
+    cold="rectify",
+    projection=ProjectionTraining(epochs=15, learning_rate=0.02, batch_size=16),
+)
+
+
+def make_train(seed: int = 0, num_items: int = NUM_ITEMS, cold: int = COLD) -> tuple[TrainData, Prior]:
+    rng = np.random.default_rng(seed)
+    items = np.arange(num_items - cold)
+    edges = Edges.of(items % NUM_USERS, items, NUM_USERS, num_items)
+    taste = rng.standard_normal((num_items, WIDTH))
+    widths = {"visual": 11, "textual": 8}
+    features = {
+        name: (taste @ rng.standard_normal((WIDTH, width)) + 0.1 * rng.standard_normal((num_items, width))).astype("f4")
+        for name, width in widths.items()
+    }
+    users = rng.standard_normal((NUM_USERS, WIDTH)).astype(np.float32)
+    return TrainData(edges, edges, features), Prior(users, taste.astype(np.float32))
+
+
+def rectify(
+    options: ModalityRectifier,
+    train: TrainData,
+    prior: Prior,
+    *,
+    eta: float = 0.0,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> tuple[TrainData, dict[str, Repair]]:
+    injected = dict.fromkeys(train.features, eta)
+    return options(train, lambda: prior, eta=injected, seed=seed, cache=Cache(cache), device=CPU)
+
+
+def dense_plan(anchors: NDArray[Any], projected: NDArray[Any], options: ModalityRectifier) -> NDArray[np.float64]:
+    """Eqs. 9-12 with full matrices in float64."""
+    anchors, projected = anchors.astype(np.float64), projected.astype(np.float64)
+    anchors = anchors / np.maximum(np.linalg.norm(anchors, axis=1, keepdims=True), 1e-12)
+    projected = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
+    similarity = anchors @ projected.T
+    pattern = np.eye(len(anchors), dtype=bool)
+    np.put_along_axis(pattern, np.argsort(-similarity, axis=1, kind="stable")[:, : options.k], True, axis=1)
+    if options.support == "symmetric":
+        pattern |= pattern.T
+    affinity = np.exp(similarity / options.tau) * pattern
+    if options.matching == "row_norm":
+        return affinity / affinity.sum(1, keepdims=True)
+    v = np.ones(len(anchors))
+    for _ in range(options.num_sweeps):
+        u = 1 / (affinity @ v + options.eps)
+        v = 1 / (affinity.T @ u + options.eps)
+    return u[:, None] * affinity * v
+
+
+def projected_rows(options: ModalityRectifier, train: TrainData, prior: Prior, name: str) -> NDArray[np.float32]:
+    """Step 1 with the stream that the rectifier names."""
+    observed = torch.from_numpy(train.features[name])
+    members = torch.ones(train.num_items, 1, dtype=torch.bool)
+    rng = stream(0, "rectifier", "projection", name)
+    anchors = torch.from_numpy(prior.item_ID)
+    maps = fit_projections(observed, anchors, members, rho=options.rho, training=options.projection, rng=rng)
+    return maps(observed)[:, 0].numpy()
+
+
+@pytest.mark.parametrize("matching", ["sinkhorn", "row_norm"])
+@pytest.mark.parametrize("support", ["paper", "symmetric"])
+@pytest.mark.parametrize("lam", [0.0, 0.5, 0.9])
+def test_rectified_features_equal_the_dense_computation(matching: Any, support: Any, lam: float) -> None:
+    options = replace(OPTIONS, matching=matching, support=support, lam=lam)
+    train, prior = make_train()
+
+    rectified, repairs = rectify(options, train, prior)
+
+    for name, observed in train.features.items():
+        projected = projected_rows(options, train, prior, name)
+        plan = dense_plan(prior.item_ID, projected, options)
+        expected = lam * observed.astype(np.float64) + (1 - lam) * plan @ observed
+        repair = repairs[name]
+        assert_allclose(rectified.features[name], expected, rtol=1e-4, atol=1e-5)
+        assert_allclose(repair.row_mass, plan.sum(1), rtol=1e-4)
+        assert_allclose(repair.column_mass, plan.sum(0), rtol=1e-4)
+        assert_allclose(repair.diagonal, np.diag(plan), rtol=1e-4)
+        plain = dense_plan(prior.item_ID, projected, replace(options, matching="row_norm"))
+        assert_allclose(repair.column_mass_row_norm, plain.sum(0), rtol=1e-4)
+        anchors = prior.item_ID / np.linalg.norm(prior.item_ID, axis=1, keepdims=True)
+        assert_allclose(repair.alignment, (anchors * projected).sum(1), rtol=1e-4, atol=1e-6)
+        assert repair.num_sweeps == (50 if matching == "sinkhorn" else 0)
+
+
+def test_rectifier_leaves_its_input_alone_and_changes_features_only() -> None:
+    train, prior = make_train()
+    before = {name: matrix.copy() for name, matrix in train.features.items()}
+    anchors = prior.item_ID.copy()
+    rectified, _ = rectify(OPTIONS, train, prior)
+    for name, matrix in before.items():
+        assert_array_equal(train.features[name], matrix)
+        assert rectified.features[name].shape == matrix.shape
+        assert rectified.features[name].dtype == np.float32
+        assert np.abs(rectified.features[name] - matrix).max() > 0.01
+    assert_array_equal(prior.item_ID, anchors)
+    assert rectified.supervision is train.supervision
+    assert rectified.propagation is train.propagation
+
+
+@pytest.mark.parametrize("lam", [1, 1.0])
+def test_lam_one_returns_the_input_bitwise(lam: float) -> None:
+    train, prior = make_train()
+    rectified, repairs = rectify(replace(OPTIONS, lam=lam), train, prior)
+    for name, matrix in train.features.items():
+        assert rectified.features[name] is matrix
+        assert np.isfinite(repairs[name].row_mass).all()
+
+
+def test_repair_has_one_number_per_item_and_scalars() -> None:
+    _, repairs = rectify(OPTIONS, *make_train())
+    assert sorted(repairs) == ["textual", "visual"]
+    for repair in repairs.values():
+        for name in ("alignment", "diagonal", "row_mass", "column_mass", "column_mass_row_norm"):
+            assert getattr(repair, name).shape == (NUM_ITEMS,)
+            assert np.isfinite(getattr(repair, name)).all()
+        assert repair.rho == 0.8
+        assert np.isnan(repair.eta_hat)
+
+
+def test_permuted_copies_of_the_anchors_are_brought_home() -> None:
+    """Features are the anchors, 30 % of them permuted; the plan gives each item its own back."""
+    train, prior = make_train(num_items=61, cold=0)
+    rng = np.random.default_rng(3)
+    anchors = rng.standard_normal((61, 12)).astype(np.float32)
+    anchors /= np.linalg.norm(anchors, axis=1, keepdims=True)
+    chosen = np.arange(18)
+    source = np.arange(61)
+    source[chosen] = np.roll(chosen, 1)
+    train = replace(train, features={"visual": anchors[source]})
+    training = ProjectionTraining(epochs=300, learning_rate=0.02, batch_size=61)
+    options = replace(OPTIONS, lam=0.0, tau=0.02, k=10, rho=0.6, projection=training)
+
+    rectified, repairs = rectify(options, train, Prior(prior.user_UD, anchors))
+
+    cosine = (rectified.features["visual"] * anchors).sum(1) / np.linalg.norm(rectified.features["visual"], axis=1)
+    assert cosine.min() > 0.99
+    assert repairs["visual"].diagonal[chosen].max() < 0.05
+    assert repairs["visual"].diagonal[18:].min() > 0.9
+
+
+@pytest.mark.parametrize("tau", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("k", [1, 7, NUM_ITEMS])
+def test_rectified_features_are_finite_for_any_temperature_and_k(tau: float, k: int) -> None:
+    train, prior = make_train()
+    features = {name: matrix.copy() for name, matrix in train.features.items()}
+    features["visual"][[0, 3, NUM_ITEMS - 1]] = 0
+    prior.item_ID[[1, 3]] = 0
+    rectified, repairs = rectify(replace(OPTIONS, tau=tau, k=k), replace(train, features=features), prior)
+    for name in features:
+        assert np.isfinite(rectified.features[name]).all()
+        assert np.isfinite(repairs[name].row_mass).all()
+
+
+def test_more_candidates_than_items_are_refused_before_the_prior_is_trained() -> None:
+    train, _ = make_train()
+
+    def untouched() -> Prior:
+        raise AssertionError("the prior was asked for")
+
+    with pytest.raises(ValueError, match="rectifier.k must be at most the 29 items of the dataset, got 30"):
+        replace(OPTIONS, k=30)(train, untouched, eta={}, seed=0, cache=Cache(None), device=CPU)
+
+
+def test_cold_keep_leaves_items_without_training_edges_bitwise() -> None:
+    train, prior = make_train()
+    kept, _ = rectify(replace(OPTIONS, cold="keep"), train, prior)
+    changed, _ = rectify(OPTIONS, train, prior)
+    cold = np.arange(NUM_ITEMS) >= NUM_ITEMS - COLD
+    for name, observed in train.features.items():
+        assert_array_equal(kept.features[name][cold], observed[cold])
+        assert (np.abs(kept.features[name][~cold] - observed[~cold]).max(1) > 0).all()
+        assert np.abs(changed.features[name][cold] - observed[cold]).max() > 0
+
+
+def test_cold_keep_does_not_train_the_projection_on_cold_items() -> None:
+    train, prior = make_train()
+    other = Prior(prior.user_UD, prior.item_ID.copy())
+    other.item_ID[-COLD:] *= -1
+    warm = slice(0, NUM_ITEMS - COLD)
+    alignment = {}
+    for cold in ("keep", "rectify"):
+        first, second = (
+            rectify(replace(OPTIONS, cold=cold), train, anchors)[1]["visual"] for anchors in (prior, other)
+        )
+        alignment[cold] = np.abs(first.alignment[warm] - second.alignment[warm]).max()
+    assert alignment["keep"] < 1e-6
+    assert alignment["rectify"] > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("rho", "eta", "kept"),
+    [
+        (0.7, 0.3, 0.7),
+        (1, 0.3, 1.0),
+        ("paper", 0.0, 0.05),
+        ("paper", 0.3, 0.35),
+        ("paper", 1.0, 1.0),
+        ("drop", 0.0, 0.95),
+        ("drop", 0.3, 0.65),
+        ("drop", 1.0, 0.05),
+    ],
+)
+def test_rho_reads_as_documented(rho: Any, eta: float, kept: float) -> None:
+    _, repairs = rectify(replace(OPTIONS, rho=rho), *make_train(), eta=eta)
+    for repair in repairs.values():
+        assert repair.rho == pytest.approx(kept)
+        assert np.isnan(repair.eta_hat)
+
+
+def test_rho_estimate_keeps_what_does_not_look_mismatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train())
+    for repair in repairs.values():
+        assert 0 <= repair.eta_hat <= 1
+        assert repair.rho == pytest.approx(max(0.05, 1 - float(repair.eta_hat)))
+    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: 0.3)
+    _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train())
+    assert repairs["visual"].rho == pytest.approx(0.7)
+    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: 1.0)
+    _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train())
+    assert repairs["visual"].rho == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("rho", "oracle"), [("paper", True), ("drop", True), ("estimate", False), (0.5, False)])
+def test_oracle_rho_says_who_looked_at_the_injected_ratio(rho: Any, oracle: bool) -> None:
+    assert replace(OPTIONS, rho=rho).oracle_rho is oracle
+
+
+def test_injected_ratio_moves_only_the_readings_that_may_see_it() -> None:
+    train, prior = make_train()
+    for rho, sees in (("estimate", False), (0.5, False), ("drop", True)):
+        options = replace(OPTIONS, rho=rho)
+        first, second = (rectify(options, train, prior, eta=eta)[0].features["visual"] for eta in (0.1, 0.5))
+        assert np.array_equal(first, second) is not sees
+
+
+def test_modalities_and_seeds_draw_their_own_projections() -> None:
+    train, prior = make_train()
+    twins = replace(train, features={"visual": train.features["visual"], "textual": train.features["visual"]})
+    rectified, repairs = rectify(OPTIONS, twins, prior)
+    assert np.abs(repairs["visual"].alignment - repairs["textual"].alignment).max() > 0
+    again, _ = rectify(OPTIONS, twins, prior)
+    other, _ = rectify(OPTIONS, twins, prior, seed=1)
+    assert_array_equal(again.features["visual"], rectified.features["visual"])
+    assert np.abs(other.features["visual"] - rectified.features["visual"]).max() > 0
+
+
+def test_cached_result_equals_the_computed_one(tmp_path: Path) -> None:
+    train, prior = make_train()
+    for lam in (0.5, 1.0):
+        options = replace(OPTIONS, lam=lam)
+        (fresh, first), (warm, second) = (rectify(options, train, prior, cache=tmp_path) for _ in range(2))
+        for name in train.features:
+            assert_array_equal(fresh.features[name], warm.features[name])
+            for field in Repair.__dataclass_fields__:
+                assert_array_equal(getattr(first[name], field), getattr(second[name], field))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda options, train, prior: (replace(options, lam=0.4), train, prior, 0, 0.0),
+        lambda options, train, prior: (replace(options, k=6), train, prior, 0, 0.0),
+        lambda options, train, prior: (replace(options, support="symmetric"), train, prior, 0, 0.0),
+        lambda options, train, prior: (replace(options, cold="keep"), train, prior, 0, 0.0),
+        lambda options, train, prior: (options, replace(train, features=bumped(train)), prior, 0, 0.0),
+        lambda options, train, prior: (options, train, Prior(prior.user_UD, -prior.item_ID), 0, 0.0),
+        lambda options, train, prior: (options, train, prior, 1, 0.0),
+    ],
+)
+def test_cache_key_changes_with_everything_that_determines_the_result(
+    change: Callable[..., Any], tmp_path: Path
+) -> None:
+    train, prior = make_train()
+    train = replace(train, features={"visual": train.features["visual"]})
+    rectify(OPTIONS, train, prior, cache=tmp_path)
+    options, other, anchors, seed, eta = change(OPTIONS, train, prior)
+    rectify(options, other, anchors, seed=seed, eta=eta, cache=tmp_path)
+    assert len(list((tmp_path / "rectified").glob("*.npz"))) == 2
+
+
+def bumped(train: TrainData) -> dict[str, NDArray[np.float32]]:
+    matrix = train.features["visual"].copy()
+    matrix[0, 0] = np.nextafter(matrix[0, 0], np.float32(9))
+    return {"visual": matrix}
+
+
+def test_injected_ratio_is_in_the_cache_key_only_where_it_is_looked_at(tmp_path: Path) -> None:
+    train, prior = make_train()
+    for rho, entries in ((0.5, 1), ("drop", 2)):
+        folder = tmp_path / str(rho)
+        for eta in (0.1, 0.3):
+            one = replace(train, features={"visual": train.features["visual"]})
+            rectify(replace(OPTIONS, rho=rho), one, prior, eta=eta, cache=folder)
+        assert len(list((folder / "rectified").glob("*.npz"))) == entries
+
+
+def test_mix_weighs_observed_and_matched() -> None:
+    train, _ = make_train()
+    observed = torch.from_numpy(train.features["visual"])
+    shift = mr.SparseMatrix(
+        torch.arange(NUM_ITEMS),
+        (torch.arange(NUM_ITEMS) + 1) % NUM_ITEMS,
+        torch.ones(NUM_ITEMS),
+        (NUM_ITEMS, NUM_ITEMS),
+    )
+    expected = 0.3 * observed + 0.7 * observed.roll(-1, 0)
+    torch.testing.assert_close(mix(observed, shift, 0.3), expected)
+
+
+def test_no_rectifier_is_the_identity_with_any_options_and_never_asks_for_the_prior() -> None:
+    train, _ = make_train()
+
+    def untouched() -> Prior:
+        raise AssertionError("the prior was asked for")
+
+    rectifier = NoRectifier(lam=0.3, anything="else")
+    same, repairs = rectifier(train, untouched, eta={}, seed=0, cache=Cache(None), device=CPU)
+    assert same is train
+    assert repairs == {}
+    assert rectifier.identity() == NoRectifier().identity() == {}
+    assert not rectifier.oracle_rho

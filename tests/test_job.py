@@ -1,0 +1,267 @@
+"""A whole job on tiny data: repeatable in every number, paired over damage, its parts computed once."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir  # noqa: TID251
+from numpy.testing import assert_array_equal
+
+from trustmm.app import build_stages
+from trustmm.backbone.base import Backbone, Batch
+from trustmm.cache import Cache
+from trustmm.config import config_folder, register
+from trustmm.dataset.data import Dataset, TrainData
+from trustmm.evaluation.full_ranking import MASKS, Scores
+from trustmm.job import Job, JobResult, run_job
+
+SMALL = (
+    "tracking=none",
+    "dataset.num_users=61",
+    "dataset.num_items=41",
+    "dataset.num_interactions=600",
+    "dataset.modalities={visual: 7, textual: 5}",
+    "training.device=cpu",
+    "training.epochs=3",
+    "training.batch_size=64",
+    "prior.epochs=2",
+    "prior.batch_size=64",
+    "prior.embedding_dim=8",
+    "backbone.embedding_dim=8",
+)
+MR = ("rectifier=mr", "rectifier.k=5", "rectifier.projection.epochs=3", "rectifier.rho=0.8")
+
+
+def make(*overrides: str) -> tuple[Dataset, Job]:
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        job, read_data, _ = build_stages(compose("config", overrides=[*SMALL, *overrides]))
+    return read_data(), job
+
+
+def run(*overrides: str, cache: Path | None = None, stages: list[str] | None = None) -> JobResult:
+    def on_epoch(stage: str, *_: Any) -> None:
+        if stages is not None:
+            stages.append(stage)
+
+    data, job = make(*overrides)
+    return run_job(data, job, cache=Cache(cache), on_epoch=on_epoch)
+
+
+def numbers(result: JobResult) -> dict[str, Any]:
+    """Everything but the seconds."""
+
+    def of(scores: Scores) -> dict[str, Any]:
+        per_user = {f"{mask}/{name}": array for mask, part in scores.per_user.items() for name, array in part.items()}
+        return per_user | {"users": scores.users}
+
+    history = {f"epoch/{e.epoch}": [*e.losses.values(), *e.valid.values(), float(e.best)] for e in result.history}
+    return history | {"valid": of(result.valid), "test": of(result.test), "diagnostics": dict(result.diagnostics)}
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(expected, Mapping):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_same(found[name], expected[name])
+    else:
+        assert_array_equal(found, expected)
+
+
+class Spy:
+    """Stands for the backbone: remembers what it was given, what it started from, and every triple."""
+
+    def __init__(self, job: Job) -> None:
+        self.make = job.backbone
+        self.train: TrainData
+        self.weights: dict[str, torch.Tensor] = {}
+        self.triples: list[torch.Tensor] = []
+
+    def __call__(self, train: TrainData, **given: Any) -> Backbone:
+        self.train, model = train, self.make(train, **given)
+        self.weights = {name: value.clone() for name, value in model.state_dict().items()}
+        loss_terms = model.loss_terms
+
+        def noting(batch: Batch) -> Mapping[str, torch.Tensor]:
+            self.triples.append(torch.stack([batch.users, batch.positives, batch.negatives]))
+            return loss_terms(batch)
+
+        model.loss_terms = noting
+        return model
+
+
+def spied(*overrides: str) -> Spy:
+    data, job = make(*overrides)
+    spy = Spy(job)
+    run_job(data, replace(job, backbone=spy), cache=Cache(None), on_epoch=lambda *_: None)
+    return spy
+
+
+DAMAGED = ("corruption.eta=0.3", "corruption.eta_e=0.1")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("backbone=lightgcn",), ("backbone=freedom", *MR, *DAMAGED), ("backbone=vbpr", "rectifier=mr", "rectifier.k=5")],
+    ids=lambda overrides: overrides[0],
+)
+def test_equal_jobs_give_equal_results_with_no_cold_and_warm_cache(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    expected = numbers(run(*overrides))
+    assert_same(numbers(run(*overrides)), expected)
+    for _ in range(2):
+        assert_same(numbers(run(*overrides, cache=tmp_path)), expected)
+
+
+def test_result_does_not_depend_on_torch_global_generator() -> None:
+    torch.manual_seed(1)
+    first = run("backbone=lightgcn")
+    torch.manual_seed(2)
+    np.random.seed(3)  # noqa: NPY002
+    assert_same(numbers(run("backbone=lightgcn")), numbers(first))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seed_moves_the_weights_and_the_triples(seed: int) -> None:
+    first, second = spied("backbone=bpr", "seed=0"), spied("backbone=bpr", f"seed={seed}")
+    same = all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    assert same == (seed == 0)
+    assert torch.equal(torch.cat(first.triples, 1), torch.cat(second.triples, 1)) == (seed == 0)
+
+
+@pytest.mark.parametrize("backbone", ["bpr", "vbpr", "lightgcn"])
+def test_damaged_features_leave_initial_weights_and_triples_paired(backbone: str) -> None:
+    clean, damaged = (spied(f"backbone={backbone}", f"corruption.eta={eta}") for eta in (0, 0.5))
+    assert list(clean.weights) == list(damaged.weights)
+    for name, value in clean.weights.items():
+        if not torch.equal(value, damaged.weights[name]):
+            raise AssertionError(f"{name} starts differently")
+    assert len(clean.triples) == len(damaged.triples) > 0
+    assert torch.equal(torch.cat(clean.triples, 1), torch.cat(damaged.triples, 1))
+
+
+def test_damaged_edges_and_repair_leave_initial_weights_paired() -> None:
+    clean, noisy, repaired = (
+        spied("backbone=bpr"),
+        spied("backbone=bpr", "corruption.eta_e=0.2"),
+        spied("backbone=bpr", *MR),
+    )
+    for other in (noisy, repaired):
+        assert all(torch.equal(clean.weights[name], other.weights[name]) for name in clean.weights)
+    assert torch.equal(torch.cat(clean.triples, 1), torch.cat(repaired.triples, 1))
+
+
+def test_eta_changes_features_only() -> None:
+    data, _ = make()
+    damaged = spied("backbone=bpr", "corruption.eta=0.5").train
+    assert_array_equal(damaged.supervision.keys, data.train.keys)
+    assert_array_equal(damaged.propagation.keys, data.train.keys)
+    for name, matrix in data.features.items():
+        changed = (damaged.features[name] != matrix).any(axis=1)
+        assert 1 < changed.sum() <= 20
+
+
+def test_eta_e_changes_edges_only() -> None:
+    data, _ = make()
+    damaged = spied("backbone=bpr", "corruption.eta_e=-0.5").train
+    assert len(damaged.supervision) == len(data.train) - len(data.train) // 2
+    assert damaged.propagation is damaged.supervision
+    for name, matrix in data.features.items():
+        assert_array_equal(damaged.features[name], matrix)
+
+
+def test_method_sees_the_rectified_features() -> None:
+    damaged, repaired = spied("backbone=bpr", *DAMAGED), spied("backbone=bpr", *MR, *DAMAGED)
+    assert_array_equal(damaged.train.supervision.keys, repaired.train.supervision.keys)
+    for name, matrix in damaged.train.features.items():
+        assert (repaired.train.features[name] != matrix).any(axis=1).all()
+
+
+def test_job_leaves_the_data_as_they_are() -> None:
+    data, job = make(*MR, *DAMAGED)
+    before = data.digest
+    run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
+    again = Dataset(data.name, data.train, data.valid, data.test, data.features)
+    assert again.digest == before
+
+
+def prior_epochs(*overrides: str, cache: Path) -> int:
+    stages: list[str] = []
+    run("backbone=bpr", *overrides, cache=cache, stages=stages)
+    assert stages.count("backbone") == 3
+    return stages.count("prior")
+
+
+def test_prior_is_trained_only_when_asked_for_and_once_per_content(tmp_path: Path) -> None:
+    assert prior_epochs(cache=tmp_path) == 0
+    assert prior_epochs(*MR, cache=tmp_path) == 2
+    assert prior_epochs(*MR, cache=tmp_path) == 0
+    assert prior_epochs(*MR, "corruption.eta=0.4", "rectifier.lam=0.3", cache=tmp_path) == 0
+    assert prior_epochs(*MR, "backbone.embedding_dim=4", "training.learning_rate=0.01", cache=tmp_path) == 0
+    assert len(list((tmp_path / "prior").glob("*.npz"))) == 1
+    for change in ("corruption.eta_e=-0.1", "seed=1", "dataset.seed=1", "prior.reg=0.1", "prior.num_layers=1"):
+        assert prior_epochs(*MR, change, cache=tmp_path) == 2
+    assert len(list((tmp_path / "prior").glob("*.npz"))) == 6
+
+
+def test_item_graphs_are_kept_by_content(tmp_path: Path) -> None:
+    counts = []
+    for overrides in ((), (), ("corruption.eta_of.visual=0.4",), ("backbone.k=4",), ("backbone.reg=0",)):
+        run("backbone=freedom", *overrides, cache=tmp_path)
+        counts.append(len(list((tmp_path / "neighbours").glob("*.npz"))))
+    assert counts == [2, 2, 3, 5, 5]
+
+
+def test_masks_coincide_where_nothing_is_edited() -> None:
+    for scores in (run("backbone=bpr").test, run("backbone=bpr").valid):
+        for mask in MASKS:
+            assert_same(dict(scores.per_user[mask]), dict(scores.per_user["clean"]))
+
+
+def test_added_edges_are_hidden_under_the_corrupted_and_edited_masks_only() -> None:
+    scores = run("backbone=bpr", "corruption.eta_e=1.0").test
+    assert_same(dict(scores.per_user["edited"]), dict(scores.per_user["corrupted"]))
+    assert scores.means_of("clean") != scores.means_of("corrupted")
+    assert scores.means == scores.means_of("clean")
+
+
+def test_evaluated_users_are_the_same_in_every_cell() -> None:
+    clean, damaged = run("backbone=bpr"), run("backbone=bpr", "corruption.eta_e=-0.9", "corruption.eta=1.0")
+    assert_array_equal(damaged.test.users, clean.test.users)
+    assert_array_equal(damaged.valid.users, clean.valid.users)
+
+
+def test_test_scores_are_those_of_the_best_validation_weights() -> None:
+    result = run("backbone=bpr", "training.epochs=8", "training.learning_rate=0.05")
+    best = [epoch for epoch in result.history if epoch.best][-1]
+    assert result.valid.means == best.valid
+
+
+def test_diagnostics_count_the_damage_and_describe_the_repair() -> None:
+    plain = run("backbone=bpr", *DAMAGED).diagnostics
+    added = len(make()[0].train) // 10
+    assert plain == {"textual/items_touched": 12, "visual/items_touched": 12, "edges_added": added, "edges_deleted": 0}
+    repaired = run("backbone=bpr", *MR, *DAMAGED).diagnostics
+    assert plain.items() <= repaired.items()
+    for name in ("visual/touched/rectified_to_clean", "textual/untouched/anchor_cosine", "visual/hub_gini_row_norm"):
+        assert np.isfinite(repaired[name])
+    assert repaired["visual/rho"] == pytest.approx(0.8)
+
+
+def test_backbone_that_needs_features_refuses_data_without() -> None:
+    data, job = make("backbone=vbpr")
+    bare = Dataset("bare", data.train, data.valid, data.test, {})
+    with pytest.raises(
+        ValueError, match="VBPR needs item features, but dataset 'bare' has none; use backbone=lightgcn"
+    ):
+        run_job(bare, job, cache=Cache(None), on_epoch=lambda *_: None)
+
+
+def test_backbone_without_features_runs_on_data_without() -> None:
+    data, job = make("backbone=bpr")
+    bare = Dataset("bare", data.train, data.valid, data.test, {})
+    assert len(run_job(bare, job, cache=Cache(None), on_epoch=lambda *_: None).history) == 3

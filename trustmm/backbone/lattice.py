@@ -1,0 +1,159 @@
+"""LATTICE: an item graph learned from projected content, beside the graph of the raw content."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.losses import bpr, square_penalty
+from trustmm.checks import Count, NonNegative, Share
+from trustmm.dataset.data import TrainData
+from trustmm.graph.bipartite import layer_mean, layer_mean_rows, row_mean_operator
+from trustmm.graph.neighbours import NeighbourSearch, unit_neighbours, unit_rows
+from trustmm.graph.sparse import (
+    LearnedMatrix,
+    SparseMatrices,
+    SparseMatrix,
+    inner_products,
+    normalised_matrix,
+    symmetric_normalise,
+)
+
+# Shapes: those of `base`; M modalities, E stored entries of a graph, at most I k each.
+
+
+class LATTICE(Backbone):
+    r"""Latent structure mining (Zhang et al., MM 2021, https://arxiv.org/abs/2104.09036).
+
+    .. math::
+        T = (1 - \lambda) \operatorname{norm}\Bigl(\textstyle\sum_m a_m \operatorname{kNN}(W_m X_m + b_m)\Bigr)
+            + \lambda \textstyle\sum_m a_m \operatorname{norm}(\operatorname{kNN}(X_m)), \qquad
+        s_{ui} = \Bigl\langle Z_u, Z_i + \frac{(T^n E)_i}{\|(T^n E)_i\|} \Bigr\rangle
+
+    with :math:`a` the softmax of M learned weights, kNN graphs weighted by cosine similarity, norm(K) =
+    :math:`D^{-1/2} K D^{-1/2}`, and Z the mean over layers of :math:`D^{-1}(A + 1)` on the user-item graph.
+
+    T is rebuilt with its gradient (through kept similarities, degrees and a; which neighbours are kept is constant)
+    at the first batch of an epoch, reused without for the rest, and rebuilt for every evaluation.
+
+    Deviations: features are trainable, as in the public reference, unless `trainable_features` is false. T is sparse
+    from end to end, the same numbers in O(I k) memory; the search itself goes through blocks of rows, and is skipped
+    while the projected features are what they were.
+
+    Args:
+        train: messages over its propagation edges; at least one modality.
+        rng: stream for the initial weights.
+        neighbours: search for the graphs of the raw features, built once.
+        embedding_dim: width D, also of the projections.
+        num_layers: depth of the user-item propagation.
+        num_item_layers: depth n of the item-graph propagation.
+        k: neighbours of an item in each modality.
+        lam: share of the raw features' graph in T.
+        reg: weight of the squared norms of the batch's final rows.
+        trainable_features: treat the features as parameters that start at the input.
+    """
+
+    needs_features = True
+    propagates = True
+    lr_decay = 0.96
+
+    def __init__(
+        self,
+        train: TrainData,
+        *,
+        rng: np.random.Generator,
+        neighbours: NeighbourSearch,
+        embedding_dim: Count,
+        num_layers: Count,
+        num_item_layers: Count,
+        k: Count,
+        lam: Share,
+        reg: NonNegative,
+        trainable_features: bool,
+    ) -> None:
+        super().__init__()
+        self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
+        self.k, self.lam, self.reg = min(k, train.num_items), lam, reg
+        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
+        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        content = {name: train.features[name] for name in sorted(train.features)}
+        self.features = nn.ParameterDict(
+            {m: nn.Parameter(torch.tensor(x), requires_grad=trainable_features) for m, x in content.items()}
+        )
+        self.projections = nn.ModuleDict({m: linear(x.shape[1], embedding_dim, rng) for m, x in content.items()})
+        self.modality_weight_M = nn.Parameter(torch.full((len(content),), 1 / len(content)))
+        self.operator = row_mean_operator(train.propagation)
+        found = {m: neighbours(x, k=self.k) for m, x in content.items()}
+        self.raw_graphs = SparseMatrices(
+            {m: normalised_matrix(*f.entries(), train.num_items) for m, f in found.items()}
+        )
+        self.epoch_graph: SparseMatrix | None = None
+        self._searched: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def begin_epoch(self, rng: np.random.Generator) -> None:
+        """Let the next batch rebuild the item graph."""
+        self.epoch_graph = None
+
+    def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        """BPR and the square penalty, both on the final rows."""
+        items = torch.cat([batch.positives, batch.negatives])
+        index = torch.cat([batch.users, items + self.num_users])
+        mean_BD = layer_mean_rows(self.operator, self.node_ND, self.num_layers, index)
+        user_BD, item_BD = mean_BD.split([len(batch.users), len(items)])
+        final_BD = (user_BD, *(item_BD + unit_rows(self._item_rows(items))).chunk(2))
+        penalty = square_penalty(*final_BD, configured_size=batch.configured_size)
+        return {"bpr": bpr(*final_BD), "reg": self.reg * penalty}
+
+    def embeddings(self) -> Embeddings:
+        """Users, and items with the direction that the item graph adds, from a fresh graph."""
+        final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
+        added_ID = unit_rows(self._propagated(self.item_graph(), self.num_item_layers))
+        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :] + added_ID)
+
+    def item_graph(self) -> LearnedMatrix:
+        """T of the current parameters, (I, I), differentiable."""
+        share_M = self.modality_weight_M.softmax(dim=0)
+        latent, raw = [], []
+        for share, name in zip(share_M, self.features, strict=True):
+            rows, columns, similarity_E = self._latent_similarities(name)
+            latent.append((rows, columns, share * similarity_E))
+            graph = self.raw_graphs[name]
+            raw.append((graph.row_index(), graph.columns, self.lam * share * graph.values))
+        rows, columns, values_E = (torch.cat(parts) for parts in zip(*latent, strict=True))
+        num_items = len(self.node_ND) - self.num_users
+        values_E = (1 - self.lam) * symmetric_normalise(rows, columns, values_E, num_items)
+        raw.append((rows, columns, values_E))
+        rows, columns, values_E = (torch.cat(parts) for parts in zip(*raw, strict=True))
+        return LearnedMatrix(rows, columns, values_E, (num_items, num_items))
+
+    def _latent_similarities(self, modality: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, columns and cosines of the kept pairs of projected features, (E,) each."""
+        unit_ID = unit_rows(self.projections[modality](self.features[modality]))
+        rows, columns = self._latent_neighbours(modality, unit_ID.detach())
+        return rows, columns, inner_products(unit_ID, unit_ID, rows, columns)
+
+    def _latent_neighbours(self, modality: str, unit_ID: Tensor) -> tuple[Tensor, Tensor]:
+        """The search, or its last answer: an epoch starts with the features of the evaluation before it."""
+        before_ID, rows, columns = self._searched.get(modality, (unit_ID[:0], unit_ID[:0], unit_ID[:0]))
+        if before_ID.device != unit_ID.device or not torch.equal(before_ID, unit_ID):
+            rows, columns, _ = unit_neighbours(unit_ID, k=self.k).entries()
+            self._searched[modality] = (unit_ID, rows, columns)
+        return rows, columns
+
+    def _item_rows(self, items: Tensor) -> Tensor:
+        """Rows `items` (B,) of T^n E; the first batch of an epoch learns T."""
+        if self.epoch_graph is None:
+            graph = self.item_graph()
+            self.epoch_graph = graph.constant
+            return F.embedding(items, self._propagated(graph, self.num_item_layers))
+        return self.epoch_graph.rows(self._propagated(self.epoch_graph, self.num_item_layers - 1), items)
+
+    def _propagated(self, graph: SparseMatrix | LearnedMatrix, num_layers: int) -> Tensor:
+        layer_ID = self.node_ND[self.num_users :]
+        for _ in range(num_layers):
+            layer_ID = graph @ layer_ID
+        return layer_ID
