@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
+
+from trustmm.tracking_run import connect
 
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")
 SHORT = ("training.epochs=3", "prior.epochs=3", "rectifier.projection.epochs=2")
@@ -122,7 +123,7 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     assert done.stderr.count("cache: computed prior") == 1
     again = trustmm(*command, cwd=tmp_path)
     assert again.stdout == done.stdout
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id])
     parents = [run for run in runs if run.data.tags["role"] == "sweep"]
     children = [run for run in runs if run.data.tags["role"] == "job"]
@@ -139,13 +140,13 @@ def test_termination_ends_the_run_as_killed_and_keeps_its_history(tmp_path: Path
     options = (*TINY, "training.epochs=1000000", "training.patience=1000000")
     job = subprocess.Popen([sys.executable, "-m", "trustmm", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/*/history.jsonl")) or not _lines(tmp_path):
-        assert time.monotonic() < deadline, "no epoch finished"
+    while not list(tmp_path.glob("outputs/*/history.jsonl")) or len(_lines(tmp_path)) < 3:
+        assert time.monotonic() < deadline, "no three epochs finished"
         time.sleep(0.2)
     job.send_signal(signal.SIGTERM)
     _, log = job.communicate(timeout=60)
     assert job.returncode != 0
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id])
     assert run.info.status == "KILLED", log
     assert client.get_metric_history(run.info.run_id, "valid/recall_at_10")

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trustmm import __version__
-from trustmm.build import build, unknown_key
+from trustmm.build import build, options_of, unknown_key
 from trustmm.cache import Cache, digest
 from trustmm.checks import Seed, check_value
 from trustmm.config import STAGES, config_folder, register
@@ -104,9 +104,15 @@ def job_facts(config: DictConfig, job: "Job", data: "Dataset") -> dict[str, Any]
         "dataset_digest": data.digest,
         "code_digest": code_digest("trustmm.job", *targets(science)),
     }
+    plain = plain_config(config)
+    return {"job_id": digest(facts)[:16], **facts, "dataset": data.name, "config": plain, "versions": versions()}
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """The whole configuration as plain checked values."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return {"job_id": digest(facts)[:16], **facts, "dataset": data.name, "config": plain, "versions": versions()}
+    return {str(key): value for key, value in plain.items()} | {group: options_of(config, group) for group in STAGES}
 
 
 def execute(
@@ -209,9 +215,7 @@ def flat_params(config: DictConfig) -> dict[str, Any]:
         elif prefix not in ("dataset.root", "training.device"):
             flat[prefix] = node
 
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    walk("", {key: value for key, value in plain.items() if key not in UNSCIENTIFIC})
+    walk("", {key: value for key, value in plain_config(config).items() if key not in UNSCIENTIFIC})
     return flat
 
 

@@ -23,7 +23,12 @@ RESERVED = frozenset({"_target_", "_partial_"})
 
 
 def build(config: DictConfig, group: str) -> Any:
-    """The stage of one group, built from its checked options.
+    """The stage of one group, built from its checked options; ValueError as `options_of`."""
+    return hydra.utils.instantiate(options_of(config, group), _convert_="all")
+
+
+def options_of(config: DictConfig, group: str) -> Any:
+    """The options of one group as plain values: resolved, checked, 0 for a float written as 0.0.
 
     Raises: ValueError that names the key, what was found and what was expected.
     """
@@ -34,36 +39,35 @@ def build(config: DictConfig, group: str) -> Any:
     except OmegaConfBaseException as error:
         key = error.full_key or group
         raise ValueError(f"{key} must be given: {str(error.msg).splitlines()[0]}") from error
-    check_options(options, group)
-    return hydra.utils.instantiate(options, _convert_="all")
+    return check_options(options, group)
 
 
-def check_options(options: Any, key: str) -> None:
-    """Check a node and all nodes within it; see `build`."""
+def check_options(options: Any, key: str) -> Any:
+    """A node and all nodes within it; see `options_of`."""
     if isinstance(options, Mapping):
-        for name, value in options.items():
-            check_options(value, f"{key}.{name}")
-        if "_target_" in options:
-            _check_node(options, key)
-    elif isinstance(options, list):
-        for place, value in enumerate(options):
-            check_options(value, f"{key}[{place}]")
+        options = {name: check_options(value, f"{key}.{name}") for name, value in options.items()}
+        return _checked_node(options, key) if "_target_" in options else options
+    if isinstance(options, list):
+        return [check_options(value, f"{key}[{place}]") for place, value in enumerate(options)]
+    return options
 
 
-def _check_node(options: Mapping[str, Any], key: str) -> None:
+def _checked_node(options: Mapping[str, Any], key: str) -> dict[str, Any]:
     target = find_target(options["_target_"], f"{key}._target_")
     parameters = inspect.signature(target, eval_str=True).parameters
     named = {name: value for name, value in options.items() if name not in RESERVED}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    result = dict(options)
     for name, value in named.items():
         if name in RUNTIME or name.startswith("_") or (name not in parameters and not takes_any):
             raise ValueError(unknown_key(f"{key}.{name}", [f"{key}.{known}" for known in parameters]))
         if name in parameters and target.__module__.startswith("trustmm.") and not _is_node(value):
-            check_value(f"{key}.{name}", value, parameters[name].annotation)
+            result[name] = check_value(f"{key}.{name}", value, parameters[name].annotation)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     missing = required - named.keys() - (RUNTIME if options.get("_partial_") else set())
     if missing and not takes_any:
         raise ValueError(f"{', '.join(f'{key}.{name}' for name in sorted(missing))} must be given")
+    return result
 
 
 def find_target(path: Any, key: str) -> Any:

@@ -31,8 +31,8 @@ NonNegative = Annotated[float, Within("[0, inf)")]
 _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 
 
-def check_value(key: str, value: Any, annotation: Any) -> None:
-    """Raise ValueError unless `value` is what the annotation of its parameter allows.
+def check_value(key: str, value: Any, annotation: Any) -> Any:
+    """The value, whole numbers for a float as float; ValueError unless the annotation of its parameter allows it.
 
     Args:
         key: the configuration key as the user types it.
@@ -42,30 +42,33 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     check = _CHECKS.get(origin, _check_plain)
-    check(key, value, annotation if origin is None else arguments)
+    return check(key, value, annotation if origin is None else arguments)
 
 
-def _check_plain(key: str, value: Any, kind: Any) -> None:
+def _check_plain(key: str, value: Any, kind: Any) -> Any:
     if kind not in _WORDS:
-        return
+        return value
     matches = isinstance(value, int | float) if kind is float else isinstance(value, kind)
     if not matches or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{key} must be {_WORDS[kind]}, got {value!r}")
+    return float(value) if kind is float else value
 
 
-def _check_annotated(key: str, value: Any, arguments: tuple[Any, ...]) -> None:
-    check_value(key, value, arguments[0])
+def _check_annotated(key: str, value: Any, arguments: tuple[Any, ...]) -> Any:
+    value = check_value(key, value, arguments[0])
     for limit in arguments[1:]:
         if isinstance(limit, Within) and value not in limit:
-            raise ValueError(f"{key} must be in {limit.interval}, got {value}")
+            raise ValueError(f"{key} must be in {limit.interval}, got {value:g}")
+    return value
 
 
-def _check_literal(key: str, value: Any, choices: tuple[Any, ...]) -> None:
+def _check_literal(key: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if value not in choices:
         raise ValueError(f"{key} must be {' or '.join(map(str, choices))}, got {value!r}")
+    return value
 
 
-def _check_union(key: str, value: Any, members: tuple[Any, ...]) -> None:
+def _check_union(key: str, value: Any, members: tuple[Any, ...]) -> Any:
     reasons = []
     for member in members:
         try:
@@ -75,22 +78,22 @@ def _check_union(key: str, value: Any, members: tuple[Any, ...]) -> None:
     raise ValueError(f"{key} must be {' or '.join(reasons)}, got {value!r}")
 
 
-def _check_sequence(key: str, value: Any, members: tuple[Any, ...]) -> None:
+def _check_sequence(key: str, value: Any, members: tuple[Any, ...]) -> Any:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f"{key} must be a list, got {value!r}")
-    for place, element in enumerate(value):
-        check_value(f"{key}[{place}]", element, members[0])
+    return [check_value(f"{key}[{place}]", element, members[0]) for place, element in enumerate(value)]
 
 
-def _check_mapping(key: str, value: Any, members: tuple[Any, ...]) -> None:
+def _check_mapping(key: str, value: Any, members: tuple[Any, ...]) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{key} must be a mapping of names to values, got {value!r}")
-    for name, element in value.items():
-        check_value(key, name, members[0])
-        check_value(f"{key}.{name}", element, members[1])
+    return {
+        check_value(key, name, members[0]): check_value(f"{key}.{name}", element, members[1])
+        for name, element in value.items()
+    }
 
 
-_CHECKS: dict[Any, Callable[[str, Any, Any], None]] = {
+_CHECKS: dict[Any, Callable[[str, Any, Any], Any]] = {
     Annotated: _check_annotated,
     Literal: _check_literal,
     Union: _check_union,

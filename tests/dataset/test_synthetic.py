@@ -144,3 +144,13 @@ def test_largest_number_of_interactions_is_reached_with_an_odd_number_of_items()
 
 def test_options_are_a_value() -> None:
     assert replace(make(), seed=3) == make(seed=3)
+
+
+@pytest.mark.parametrize("content", [0.0, 0.5])
+def test_modalities_of_equal_width_are_not_copies(content: float) -> None:
+    features = make(modalities={"visual": 7, "textual": 7}, num_items=801, content=content)().features
+    rows = np.concatenate([features["visual"], features["textual"]], axis=1)
+    correlation = np.corrcoef(rows.T)[:7, 7:]
+    if content == 0:
+        assert np.abs(correlation).max() < 5 / np.sqrt(801)
+    assert np.abs(np.diag(correlation)).max() < 0.9

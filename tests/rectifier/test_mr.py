@@ -303,6 +303,7 @@ def test_cached_result_equals_the_computed_one(tmp_path: Path) -> None:
         lambda options, train, prior: (replace(options, cold="keep"), train, prior, 0, 0.0),
         lambda options, train, prior: (options, replace(train, features=bumped(train)), prior, 0, 0.0),
         lambda options, train, prior: (options, train, Prior(prior.user_UD, -prior.item_ID), 0, 0.0),
+        lambda options, train, prior: (options, replace(train, propagation=fewer_warm(train)), prior, 0, 0.0),
         lambda options, train, prior: (options, train, prior, 1, 0.0),
     ],
 )
@@ -314,6 +315,17 @@ def test_cache_key_changes_with_everything_that_determines_the_result(
     rectify(OPTIONS, train, prior, cache=tmp_path)
     options, other, anchors, seed, eta = change(OPTIONS, train, prior)
     rectify(options, other, anchors, seed=seed, eta=eta, cache=tmp_path)
+    assert len(list((tmp_path / "rectified").glob("*.npz"))) == 2
+
+
+def fewer_warm(train: TrainData) -> Edges:
+    return Edges.from_keys(train.propagation.keys[:-1], NUM_USERS, NUM_ITEMS)
+
+
+def test_twin_modalities_have_their_own_cache_entries(tmp_path: Path) -> None:
+    train, prior = make_train()
+    twins = replace(train, features={"visual": train.features["visual"], "textual": train.features["visual"]})
+    rectify(OPTIONS, twins, prior, cache=tmp_path)
     assert len(list((tmp_path / "rectified").glob("*.npz"))) == 2
 
 
