@@ -18,6 +18,7 @@ from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.evaluation.full_ranking import MASKS, Scores
 from trustmm.job import Job, JobResult, run_job
+from trustmm.training.loop import validate
 
 SMALL = (
     "tracking=none",
@@ -79,11 +80,13 @@ class Spy:
     def __init__(self, job: Job) -> None:
         self.make = job.backbone
         self.train: TrainData
+        self.model: Backbone
         self.weights: dict[str, torch.Tensor] = {}
         self.triples: list[torch.Tensor] = []
 
     def __call__(self, train: TrainData, **given: Any) -> Backbone:
-        self.train, model = train, self.make(train, **given)
+        self.train, self.model = train, self.make(train, **given)
+        model = self.model
         self.weights = {name: value.clone() for name, value in model.state_dict().items()}
         loss_terms = model.loss_terms
 
@@ -174,6 +177,14 @@ def test_eta_e_changes_edges_only() -> None:
         assert_array_equal(damaged.features[name], matrix)
 
 
+def test_added_edges_are_never_held_out_pairs() -> None:
+    data, _ = make()
+    damaged = spied("backbone=bpr", "corruption.eta_e=1.0").train
+    assert len(damaged.supervision) == 2 * len(data.train)
+    for split in (data.valid, data.test):
+        assert not damaged.supervision.contains(split.keys).any()
+
+
 def test_method_sees_the_rectified_features() -> None:
     damaged, repaired = spied("backbone=bpr", *DAMAGED), spied("backbone=bpr", *MR, *DAMAGED)
     assert_array_equal(damaged.train.supervision.keys, repaired.train.supervision.keys)
@@ -239,6 +250,16 @@ def test_test_scores_are_those_of_the_best_validation_weights() -> None:
     result = run("backbone=bpr", "training.epochs=8", "training.learning_rate=0.05")
     best = [epoch for epoch in result.history if epoch.best][-1]
     assert result.valid.means == best.valid
+
+
+def test_valid_and_test_are_their_own_splits_ranked_by_the_final_model() -> None:
+    data, job = make("backbone=bpr")
+    spy = Spy(job)
+    result = run_job(data, replace(job, backbone=spy), cache=Cache(None), on_epoch=lambda *_: None)
+    for split, scores in ((data.valid, result.valid), (data.test, result.test)):
+        evaluator = job.evaluation.evaluator(split, dict.fromkeys(MASKS, data.train), torch.device("cpu"))
+        assert scores.means == validate(spy.model, evaluator).means
+    assert result.valid.means != result.test.means
 
 
 def test_diagnostics_count_the_damage_and_describe_the_repair() -> None:

@@ -24,13 +24,17 @@ from trustmm.cache import Cache, digest
 from trustmm.checks import Seed, check_value
 from trustmm.config import STAGES, config_folder, register
 from trustmm.identity import code_digest, describe, targets
+from trustmm.signals import Terminated
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.job import Job
     from trustmm.results import Stored
-    from trustmm.tracking import NoTracking, Run
+    from trustmm.tracking import NoTracking, Run, Status
     from trustmm.training.loop import Epoch
+
+    Sweeps = dict[str | None, tuple[NoTracking, Path]]
+    """By parent run: its tracking and the folder of the sweep."""
 
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
@@ -41,22 +45,38 @@ def main() -> None:
     """Run `python -m trustmm`; exit status 1 on the user's mistakes, with one message and no traceback."""
     register()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach the lines below instead of being printed by Hydra
-    command = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(run)
+    sweeps: Sweeps = {}
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    def command(config: DictConfig) -> None:
+        run(config, sweeps)
+
     try:
-        command()
+        with _closed(sweeps):
+            command()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain(error, sys.argv[1:]))
     except (ValueError, ArithmeticError) as error:
         _exit(str(error))
     except KeyboardInterrupt:
         _exit("interrupted", status=130)
+    except Terminated:
+        _exit("terminated", status=143)
 
 
-def run(config: DictConfig) -> None:
-    """One job of a run or a sweep, from its composed configuration."""
+def run(config: DictConfig, sweeps: "Sweeps") -> None:
+    """One job of a run or a sweep, from its composed configuration.
+
+    Args:
+        config: composed by Hydra.
+        sweeps: parent runs, to be closed when the command ends; a job of a sweep adds its own.
+    """
     with _rewritten_errors():
         job, read_data, tracking = build_stages(config)
         data = read_data()
+        tracking.initialise()
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            sweeps[_parent(tracking)] = (tracking, Path(HydraConfig.get().sweep.dir))
         stored = run_or_reuse(config, job, data, tracking)
     sys.stdout.write(stored.line + "\n")
     sys.stdout.flush()
@@ -79,7 +99,6 @@ def run_or_reuse(config: DictConfig, job: "Job", data: "Dataset", tracking: "NoT
     facts = job_facts(config, job, data)
     folder = Path(config.output_dir) / facts["job_id"]
     stored = read_result(folder, facts["job_id"]) if config.resume else None
-    tracking.initialise()
     if stored is None:
         tracking.close_orphans(facts["job_id"])
         with _tracked(config, job, data, tracking, facts) as tracked:
@@ -144,7 +163,7 @@ def publish(stored: "Stored", tracked: "Run") -> None:
     """Final numbers, files and figures of a finished job, as its run in the tracking store."""
     if tracked.run_id is None:
         return
-    from trustmm.report.job_figures import draw_job
+    from trustmm.report.job_page import describe_job, draw_job
 
     draw_job(stored)
     summary = stored.summary
@@ -155,6 +174,7 @@ def publish(stored: "Stored", tracked: "Run") -> None:
     metrics |= {name: value for name, value in summary["diagnostics"].items() if value is not None}
     tracked.log_metrics(metrics | {"best_epoch": summary["best_epoch"], "seconds": summary["seconds"]})
     tracked.log_files(stored.folder)
+    tracked.set_tags({"mlflow.note.content": describe_job(stored)})
 
 
 def epoch_metrics(stage: str, epoch: "Epoch") -> dict[str, float]:
@@ -271,6 +291,21 @@ def known_keys(config: DictConfig) -> list[str]:
 
     walk("", config)
     return keys
+
+
+@contextmanager
+def _closed(sweeps: "Sweeps") -> Iterator[None]:
+    """Give the parent runs of the sweeps that started in the block a status that is true, and their list of cells."""
+    status: Status = "KILLED"
+    try:
+        yield
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        for run_id, (tracking, folder) in sweeps.items():
+            tracking.finish_parent(run_id, status, folder)
 
 
 @contextmanager

@@ -251,12 +251,14 @@ def test_an_epochs_triples_do_not_depend_on_the_epochs_before() -> None:
     assert not torch.equal(torch.cat(first.seen[0], 1), torch.cat(first.seen[1], 1))
 
 
-def test_stages_and_seeds_have_their_own_triples() -> None:
-    seen = []
+def test_stages_and_seeds_have_their_own_triples_and_graphs() -> None:
+    seen, graphs = [], set()
     for seed, stage in ((0, "backbone"), (0, "prior"), (1, "backbone")):
         model = Scripted([0.1])
         run(model, replace(TRAINING, epochs=1), seed=seed, stage=stage)
         seen.append(torch.cat(model.seen[0], 1))
+        graphs.add(model.graphs[0])
+    assert len(graphs) == 3
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
 

@@ -1,4 +1,4 @@
-"""Figures of one job, for its folder and its page in the tracking store."""
+"""Table and figures of one job, for its folder and its page in the tracking store."""
 
 import json
 from collections.abc import Mapping
@@ -13,6 +13,16 @@ matplotlib.use("Agg")
 GROUPS = ("touched", "untouched", "cold")
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
 """Okabe and Ito's colours, safe for colour-blind readers."""
+
+
+def describe_job(stored: Stored) -> str:
+    """The outcome as a small Markdown table, the first thing on a run's page."""
+    names = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+    rows = {"validation": stored.summary["valid"], "**test**": stored.summary["test"]}
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {split} | {' | '.join(f'{row[name]:.4f}' for name in names)} |" for split, row in rows.items()]
+    facts = f"{stored.summary['evaluated_users']} users, best epoch {stored.summary['best_epoch']}"
+    return "\n".join([*lines, "", f"{facts}; figures and per-user values are under Artifacts."])
 
 
 def draw_job(stored: Stored) -> None:
