@@ -22,10 +22,10 @@ demo: setup  ## the main question on embedded data: base and rectified FREEDOM, 
 	$(BIN)/python -m trustmm.report.demo
 
 test: setup  ## quick tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: setup  ## all tests, with real data where ../shared is
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

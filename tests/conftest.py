@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("trustmm", derandomize=True, deadline=None)
 settings.load_profile("trustmm")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: several workers share the cores
 
 
 @pytest.fixture(scope="session")
