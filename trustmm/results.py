@@ -85,8 +85,9 @@ def write_result(folder: Path, result: JobResult, facts: Mapping[str, Any]) -> S
         result: what the job found.
         facts: identity, configuration, versions, times.
     """
+    arrays: dict[str, Any] = {"users": result.test.users, **per_user_arrays(result.test)}
     with atomic(folder / "per_user.npz") as path:
-        np.savez_compressed(path, allow_pickle=False, users=result.test.users, **per_user_arrays(result.test))
+        np.savez_compressed(path, **arrays)
     summary = dict(facts) | {
         "valid": result.valid.means,
         "test": result.test.means,
