@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.graph.dense import inner_products
+from trustmm.graph.dense import all_inner_products
 from trustmm.graph.edges import Edges, IntArray
 
 LANE = 8 * 255
@@ -112,7 +112,7 @@ class _Counter:
         self.order = torch.arange(num_items, device=device)
 
     def scores(self, user_BD: Tensor, item_ID: Tensor) -> Tensor:
-        self.block = inner_products(user_BD, item_ID)
+        self.block = all_inner_products(user_BD, item_ID)
         return self.block
 
     def higher(self, items: Tensor, limit: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trustmm.graph.dense import inner_products
+from trustmm.graph.dense import all_inner_products
 
 BLOCK_ENTRIES = 1 << 24
 """Similarities held at a time (64 MiB of float32)."""
@@ -87,7 +87,7 @@ def top_products(
         raise ValueError(f"k must be in [1, {len(keys_ND)}], the number of items, got {k}")
     block = max(1, BLOCK_ENTRIES // len(keys_ND))
     for queries_BD in queries_QD.split(block):
-        products_BN = inner_products(queries_BD, keys_ND)
+        products_BN = all_inner_products(queries_BD, keys_ND)
         if allowed is not None:
             products_BN.masked_fill_(~allowed, -torch.inf)
         yield top_k(products_BN, k)
