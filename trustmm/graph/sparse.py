@@ -64,15 +64,21 @@ class SparseMatrix(nn.Module):
         return _sum_bags(dense, self.columns, self.offsets, self.values)
 
     def multiply_rows(self, dense: Tensor, index: Tensor) -> Tensor:
-        """Rows `index` (B,) of the product, (B, D), without a gradient; on the CPU only these rows are computed."""
+        """Rows `index` (B,) of the product, (B, D), without a gradient.
+
+        On the CPU only these are computed, unless they hold more than half of the entries.
+        """
         if dense.is_cuda:
             return self.multiply(dense)[index]
-        starts, lengths = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
-        bags = torch.zeros(len(index) + 1, dtype=torch.int64)
+        distinct, place = torch.unique(index, return_inverse=True)
+        starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
+        if 2 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
+            return self.multiply(dense)[index]
+        bags = torch.zeros(len(distinct) + 1, dtype=torch.int64)
         torch.cumsum(lengths, 0, out=bags[1:])
         entries = torch.repeat_interleave(starts - bags[:-1], lengths)
         entries += torch.arange(len(entries))
-        return _sum_bags(dense, self.columns[entries], bags, self.values[entries])
+        return _sum_bags(dense, self.columns[entries], bags, self.values[entries])[place]
 
     def rows(self, dense: Tensor, index: Tensor) -> Tensor:
         """Rows `index` (B,) of the product, differentiable in `dense`."""
