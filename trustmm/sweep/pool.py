@@ -26,7 +26,7 @@ from trustmm.sweep.placement import Placement, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome, work
 
 log = logging.getLogger(__name__)
-PRELOAD = ("torch", "trustmm.job", "trustmm.cell", "trustmm.sweep.pool", "trustmm.progress", "trustmm.results")
+PRELOAD = ("trustmm.sweep.preload",)
 PRELOAD_TRACKING = ("mlflow.tracking", "trustmm.tracking", "trustmm.report.job_page")
 """Imported only, never used before the fork: a worker opens its own connections."""
 
@@ -53,7 +53,7 @@ class PoolExecutor:
     """Seconds that a job may run."""
     grace: float = 30.0
     """Seconds between SIGTERM and SIGKILL."""
-    preload: Sequence[str] = PRELOAD + PRELOAD_TRACKING
+    preload: Sequence[str] = PRELOAD
     _waiting: deque[Task] = field(default_factory=deque, init=False)
     _running: list[_Worker] = field(default_factory=list, init=False)
     _ended: deque[tuple[Task, Outcome]] = field(default_factory=deque, init=False)
@@ -206,6 +206,7 @@ def run_worker(
 
     torch.set_num_threads(threads)
     outcome = work(assignment)
+    log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())
     sys.exit(0 if outcome.status == "FINISHED" else 1)
 
 
@@ -246,8 +247,16 @@ class PoolOptions:
     grace: NonNegative
 
 
-def pool(assignment: Callable[[Task], Assignment], num_tasks: int | None, options: Mapping[str, Any]) -> PoolExecutor:
+def pool(
+    assignment: Callable[[Task], Assignment], *, tracked: bool, num_tasks: int | None, options: Mapping[str, Any]
+) -> PoolExecutor:
     """The pool of a sweep from the launcher's keys.
+
+    Args:
+        assignment: what a task's process is told.
+        tracked: whether jobs write to a tracking store, whose library is then loaded in advance.
+        num_tasks: there are no more, if that is known.
+        options: the launcher's keys.
 
     Raises: ValueError that names the key, what was found and what was expected.
     """
@@ -267,4 +276,5 @@ def pool(assignment: Callable[[Task], Assignment], num_tasks: int | None, option
         num_cpus=usable_cpus(),
         num_tasks=num_tasks,
     )
-    return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace)
+    preload = PRELOAD + PRELOAD_TRACKING if tracked else PRELOAD
+    return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace, preload=preload)
