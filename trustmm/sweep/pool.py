@@ -54,6 +54,8 @@ class PoolExecutor:
     grace: float = 30.0
     """Seconds between SIGTERM and SIGKILL."""
     preload: Sequence[str] = PRELOAD
+    run: Callable[[Assignment], Outcome] = work
+    """What a worker does with its task; it leaves the outcome."""
     _waiting: deque[Task] = field(default_factory=deque, init=False)
     _running: list[_Worker] = field(default_factory=list, init=False)
     _ended: deque[tuple[Task, Outcome]] = field(default_factory=deque, init=False)
@@ -123,7 +125,7 @@ class PoolExecutor:
     def _start(self, task: Task, slot: str | None) -> None:
         theirs, ours = self._context.Pipe(duplex=False)
         environment = {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
-        arguments = (self.assignment(task), environment, self.placement.threads, theirs, self.grace)
+        arguments = (self.run, self.assignment(task), environment, self.placement.threads, theirs, self.grace)
         process = self._context.Process(target=run_worker, args=arguments, name=task.job_id)
         process.start()
         theirs.close()
@@ -162,12 +164,24 @@ class PoolExecutor:
         self._running.remove(worker)
         self._free.append(worker.slot)
         worker.lifeline.close()
+        _wait_for_orphan(worker.process.pid, self.grace)
         outcome = read_outcome(self.assignment(worker.task))
         if outcome is None:
             why = death(worker.process.exitcode)
             outcome = Outcome("KILLED", worker.stopped) if worker.stopped else Outcome("FAILED", why)
         worker.process.close()
         self._ended.append((worker.task, outcome))
+
+
+def _wait_for_orphan(pid: int, grace: float) -> None:
+    """Where the fork server died, its workers did not; the end of their lifeline ends them."""
+    until = time.monotonic() + grace + 5
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
 
 
 def death(exit_code: int) -> str:
@@ -194,7 +208,12 @@ def _start_server(threads: int) -> None:
 
 
 def run_worker(
-    assignment: Assignment, environment: Mapping[str, str], threads: int, lifeline: Connection, grace: float
+    run: Callable[[Assignment], Outcome],
+    assignment: Assignment,
+    environment: Mapping[str, str],
+    threads: int,
+    lifeline: Connection,
+    grace: float,
 ) -> None:
     """Main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the controller tells us
@@ -205,7 +224,7 @@ def run_worker(
     import torch
 
     torch.set_num_threads(threads)
-    outcome = work(assignment)
+    outcome = run(assignment)
     log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())
     sys.exit(0 if outcome.status == "FINISHED" else 1)
 
