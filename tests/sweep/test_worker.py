@@ -42,7 +42,7 @@ def _too_much_for_torch():
 
 
 def _too_much_for_numpy():
-    np.empty(2**60)
+    np.empty(2**50)
 
 
 @pytest.mark.parametrize("allocate", [_too_much_for_torch, _too_much_for_numpy])

@@ -11,6 +11,8 @@ chooses as it goes (Optuna) does the same by hand::
 """
 
 import logging
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,10 +180,10 @@ class Sweep:
         for tracking in dict.fromkeys(cell.tracking for cell in cells):
             if tracking in self._parents:
                 continue
-            name = self.folder.name
+            name, tags = self.folder.name, {"command": shlex.join(["trustmm", *sys.argv[1:]])}
             try:
                 tracking.initialise()
-                self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags={}, params={})
+                self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
             except TrackingError as error:
                 raise ValueError(str(error)) from error
 
