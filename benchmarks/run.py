@@ -22,6 +22,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from trustmm.allocator import keep_freed_memory  # noqa: E402
+
 DATA = Path(os.environ.get("TRUSTMM_DATA", ROOT.parent / "shared" / "data"))
 SIZES = {"sports_attr": (35598, 18357, 296337), "tiktok": (9308, 6710, 68722)}
 WIDTHS = {"sports_attr": {"textual": 384, "attribute": 128}, "tiktok": {"visual": 128, "acoustic": 128}}
@@ -219,6 +221,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", nargs="+", metavar="NAME", help="one measurement: " + ", ".join(MEASURES))
     only = parser.parse_args().only
     if only:
+        keep_freed_memory()
         result = MEASURES[only[0]](*only[1:])
         print(json.dumps(result | {"peak_gib": peak_gib()}))
     else:
