@@ -299,8 +299,8 @@ def report() -> None:
     users, items, pairs = ELECTRONICS_SIZE
     lines += [
         f"Synthetic data of Electronics' size ({users:,} users, {items:,} items, {pairs:,} interactions, 4096 + 384",
-        f"features): {SCALE_BATCHES} training batches and one ranking of all test users. Building includes the item graphs",
-        "for the first backbone that needs them; the others find them in the cache.",
+        f"features): {SCALE_BATCHES} training batches and one ranking of all test users. The first backbone that",
+        "needs the item graphs builds them; the others find them in the cache.",
         "",
         "| backbone | building, s | batch, s | ranking, s | peak memory, GiB |",
         "|---|---|---|---|---|",
