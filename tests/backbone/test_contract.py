@@ -4,6 +4,7 @@ import inspect
 import io
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,21 +128,16 @@ class TestEveryBackbone:
         assert all(term.shape == () for term in terms.values())
 
     def test_nothing_is_infinite_where_nodes_and_rows_are_empty(self, stem: str, modalities: tuple[str, ...]) -> None:
-        train = toy(modalities, awkward=True)
-        model = make_model(stem, train)
-        for _ in range(2):
-            model.train()
-            model.begin_epoch(np.random.default_rng(0))
-            for batch in epoch_batches(train):
-                model.zero_grad(set_to_none=True)
-                terms = model.loss_terms(batch)
-                torch.stack(tuple(terms.values())).sum().backward()
-                assert all(bool(term.isfinite()) for term in terms.values()), terms
-                for name, parameter in model.named_parameters():
-                    largest = 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
-                    assert largest < 1e3, f"gradient of {name}"  # also false for NaN
-            train_epochs(model, train)
-            assert bool(scores(model).isfinite().all())
+        assert_trains_on_finite_numbers(stem, toy(modalities, awkward=True))
+
+    @pytest.mark.parametrize("value", [0.0, 3.0])
+    def test_nothing_is_infinite_where_all_items_have_the_same_features(
+        self, stem: str, modalities: tuple[str, ...], value: float
+    ) -> None:
+        """The ends of the curves `corruption.kind=missing` and `constant`."""
+        train = toy(modalities)
+        same = {name: np.full_like(matrix, value) for name, matrix in train.features.items()}
+        assert_trains_on_finite_numbers(stem, replace(train, features=same))
 
     def test_every_trainable_parameter_gets_a_gradient_in_each_epoch(
         self, stem: str, modalities: tuple[str, ...], train: TrainData
@@ -234,6 +230,24 @@ class TestEveryBackbone:
         found = scores(model)
         found[train.supervision.users, train.supervision.items] = -torch.inf
         np.testing.assert_array_equal(found.argmax(dim=1).numpy(), held_out)
+
+
+def assert_trains_on_finite_numbers(stem: str, train: TrainData) -> None:
+    """Losses, gradients and scores stay finite over two epochs."""
+    model = make_model(stem, train)
+    for _ in range(2):
+        model.train()
+        model.begin_epoch(np.random.default_rng(0))
+        for batch in epoch_batches(train):
+            model.zero_grad(set_to_none=True)
+            terms = model.loss_terms(batch)
+            torch.stack(tuple(terms.values())).sum().backward()
+            assert all(bool(term.isfinite()) for term in terms.values()), terms
+            for name, parameter in model.named_parameters():
+                largest = 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
+                assert largest < 1e3, f"gradient of {name}"  # also false for NaN
+        train_epochs(model, train)
+        assert bool(scores(model).isfinite().all())
 
 
 def state_of(model: Backbone) -> list[tuple[str, torch.Tensor]]:
