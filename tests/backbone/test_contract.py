@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir  # noqa: TID251
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
+from trustmm.app import build_stages
 from trustmm.backbone.base import Backbone, Batch
 from trustmm.build import build
-from trustmm.config import config_folder
+from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
@@ -37,8 +39,15 @@ BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
 """Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
 
-OPTIONS = {path.stem: path for path in sorted((config_folder() / "backbone").glob("*.yaml"))}
 Maker = Callable[..., Backbone]
+
+
+def options(folder: Path) -> dict[str, Path]:
+    """The options of `folder` by name: whatever lies there."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+OPTIONS = options(config_folder() / "backbone")
 
 
 def maker(path: Path, **changes: Any) -> Maker:
@@ -49,11 +58,11 @@ def maker(path: Path, **changes: Any) -> Maker:
     return build(OmegaConf.create({"backbone": options}), "backbone")
 
 
-def cases() -> list[Any]:
+def cases(found: dict[str, Path] = OPTIONS) -> list[Any]:
     """Every option with every set of modalities that it takes."""
     return [
         pytest.param(stem, modalities, id=f"{stem}-{len(modalities)}")
-        for (stem, path), modalities in itertools.product(OPTIONS.items(), MODALITIES)
+        for (stem, path), modalities in itertools.product(found.items(), MODALITIES)
         if modalities or not backbone_class(maker(path)).needs_features
     ]
 
@@ -269,6 +278,22 @@ def checkerboard(modalities: tuple[str, ...]) -> tuple[TrainData, np.ndarray]:
 
 def test_there_are_seven_published_backbones() -> None:
     assert {"bpr", "lightgcn", "vbpr", "freedom", "lattice", "mgcn", "smore"} <= OPTIONS.keys()
+
+
+def test_a_new_yaml_is_an_option_and_is_put_to_these_tests(tmp_path: Path) -> None:
+    """As in docs/adding.md; nothing names it but its file."""
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    text = OPTIONS["lightgcn"].read_text(encoding="utf-8")
+    (folder / "mine.yaml").write_text(text.replace("num_layers: 2", "num_layers: 5"), encoding="utf-8")
+    assert [case.id for case in cases(options(folder))] == ["mine-0", "mine-1", "mine-2", "mine-3"]
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        search = f"hydra.searchpath=[file://{tmp_path}]"
+        config = compose("config", overrides=[search, "backbone=mine", "tracking=none"])
+    job, _, _ = build_stages(config)
+    assert backbone_class(job.backbone) is backbone_class(maker(OPTIONS["lightgcn"]))
+    assert job.backbone.keywords["num_layers"] == 5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if backbone_class(maker(path)).needs_features])
