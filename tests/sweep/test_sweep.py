@@ -37,7 +37,7 @@ def finish(sweep: subprocess.Popen[str]) -> tuple[list[str], str]:
     return out.splitlines(), log
 
 
-def until(condition, seconds: float = 300) -> None:
+def until(condition, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
