@@ -138,11 +138,13 @@ def execute(
     config: DictConfig, job: "Job", data: "Dataset", facts: Mapping[str, Any], folder: Path, tracked: "Run"
 ) -> "Stored":
     """Run the job, write its folder and log it."""
+    from trustmm.allocator import keep_freed_memory
     from trustmm.job import run_job
     from trustmm.progress import progress
     from trustmm.results import record_history, write_result
     from trustmm.signals import termination_as_exception
 
+    keep_freed_memory()
     started = time.time()
     with termination_as_exception(), progress() as show:
         record = record_history(folder)
