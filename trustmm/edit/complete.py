@@ -1,7 +1,5 @@
 """Relation completion: the pairs that the prior misses most (the paper, Eqs. 17-20), never a users x items matrix."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -60,22 +58,18 @@ def best_partners(edges: Edges, left_LD: Tensor, right_RD: Tensor, k: int) -> tu
 
     Returns: left and right indices, equally long.
     """
-    pairs = list(_blocks(edges, left_LD, right_RD, min(k, len(right_RD))))
-    left, right = (torch.cat(side).cpu().numpy() for side in zip(*pairs, strict=True))
-    return left, right
-
-
-def _blocks(edges: Edges, left_LD: Tensor, right_RD: Tensor, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+    k = min(k, len(right_RD))
+    index_LK = torch.empty(len(left_LD), k, dtype=torch.int64, device=left_LD.device)
+    free_LK = torch.empty_like(index_LK, dtype=torch.bool)
     block = max(1, BLOCK_ENTRIES // len(right_RD))
     for start in range(0, len(left_LD), block):
-        scores_BR = all_inner_products(left_LD[start : start + block], right_RD)
-        stop = start + len(scores_BR)
+        stop = min(start + block, len(left_LD))
+        scores_BR = all_inner_products(left_LD[start:stop], right_RD)
         known = slice(edges.user_offsets[start], edges.user_offsets[stop])
-        rows, columns = (
-            torch.from_numpy(side).to(scores_BR.device) for side in (edges.users[known], edges.items[known])
-        )
+        rows, columns = (torch.from_numpy(side).to(left_LD.device) for side in (edges.users[known], edges.items[known]))
         scores_BR[rows - start, columns] = -torch.inf
-        values, index = top_k(scores_BR, k)
-        left = torch.arange(start, stop, device=index.device)[:, None].expand_as(index)
-        free = values > -torch.inf
-        yield left[free], index[free]
+        values, index_LK[start:stop] = top_k(scores_BR, k)
+        free_LK[start:stop] = values > -torch.inf
+        del scores_BR  # the next block takes its place in memory
+    left, place = free_LK.nonzero(as_tuple=True)
+    return left.cpu().numpy(), index_LK[left, place].cpu().numpy()

@@ -83,7 +83,7 @@ def sparse_affinity(anchors_ID: Tensor, projected_ID: Tensor, *, k: int, tau: fl
     """
     anchors_ID, projected_ID = unit_rows(anchors_ID), unit_rows(projected_ID)
     num_items = len(anchors_ID)
-    columns = torch.cat([index for _, index in top_products(anchors_ID, projected_ID, k)])
+    _, columns = top_products(anchors_ID, projected_ID, k)
     items = torch.arange(num_items, device=columns.device)
     rows = items[:, None].expand_as(columns)
     keys = [rows * num_items + columns, (items * (num_items + 1))[:, None]]
