@@ -31,10 +31,7 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, **options: Any) -> None:
-        plain = {
-            name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in options.items()
-        }
-        self.options = StudyOptions(**plain)
+        self.options = StudyOptions(**{name: _plain(value) for name, value in options.items()})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's first call."""
@@ -52,3 +49,7 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         return run_studies(self.options, arguments, self.config, self.launcher, self.hydra_context.config_loader)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from trustmm.sweep.epochs import validation_by_epoch
 from trustmm.sweep.executor import Executor, Outcome, Task
@@ -25,7 +25,7 @@ class Jobs(Protocol):
     """What a study needs of its controller, see `trustmm.sweep.controller.Sweep`."""
 
     def prepare(self, overrides: Sequence[Sequence[str]], first_number: int = 0) -> Sequence[Task]:
-        """Tasks, numbered from `first_number`: composed, built and range-checked; ValueError for one that cannot run."""
+        """Tasks, numbered from `first_number`, composed, built and checked; ValueError for one that cannot run."""
 
     def reuse(self, task: Task) -> Outcome | None:
         """The outcome of a job that has finished before; None if it is to be run."""
@@ -43,7 +43,7 @@ class Objectives:
     """What is optimised: validation metrics, each with its direction."""
 
     metrics: tuple[str, ...]
-    directions: tuple[str, ...]
+    directions: tuple[Literal["maximize", "minimize"], ...]
 
     @classmethod
     def of(cls, options: StudyOptions) -> "Objectives":
@@ -283,7 +283,7 @@ def open_study(options: StudyOptions, space: Space, folder: Path) -> Any:
     return optuna.create_study(
         study_name=name,
         storage=storage,
-        directions=list(objectives.directions),
+        directions=[*objectives.directions],
         pruner=make_pruner(options),
         load_if_exists=True,
     )
@@ -398,13 +398,12 @@ def _cell_key(params: Mapping[str, Value]) -> str:
 
 def assignment(params: Mapping[str, Value]) -> str:
     """Parameters on one line, numbers to four digits."""
-    return " ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
-    )
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in params.items()}
+    return " ".join(f"{key}={text}" for key, text in shown.items())
 
 
 def _changed(name: str, what: str) -> str:
     return (
-        f"the study {name!r} asked another question before: {what}. Trials of both would not be comparable; go back, or "
+        f"the study {name!r} asked another question before: {what}. Trials of both cannot be compared; go back, or "
         "start another study with hydra.sweeper.study_name=NAME"
     )

@@ -60,10 +60,8 @@ def _mark_others(axis: Axes, trials: Sequence[Any]) -> None:
         numbers = [trial.number for trial in trials if trial.state.name == state]
         if numbers:
             places = [0.03] * len(numbers)
-            transform = axis.get_xaxis_transform()
-            axis.plot(
-                numbers, places, marker, color=GREY, markersize=6, label=label, transform=transform, clip_on=False
-            )
+            edge = axis.get_xaxis_transform()
+            axis.plot(numbers, places, marker, color=GREY, markersize=6, label=label, transform=edge, clip_on=False)
 
 
 def draw_importances(found: Sequence[Importances], num_trials: int) -> Figure:
@@ -90,7 +88,7 @@ def draw_slices(report: Report, finished: Sequence[Any]) -> Figure:
     rows = ceil(len(keys) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, (2.5 * rows) * len(metrics)), layout="constrained")
     panels = figure.subplots(rows * len(metrics), columns, squeeze=False, sharey=len(metrics) == 1)
-    marks = None
+    marks: Any = None
     for place, metric in enumerate(metrics):
         for number, key in enumerate(keys):
             axis = panels[place * rows + number // columns][number % columns]

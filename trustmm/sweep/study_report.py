@@ -19,7 +19,7 @@ from trustmm.sweep.study import Objectives, num_told
 SUMMARY, TABLE, NOTE = "study.json", "trials.csv", "study.md"
 EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 LEAST_TRIALS = {"fanova": 8, "ped_anova": 50}
-"""Finished trials below which an importance would be noise; PED-ANOVA looks at the best tenth only, and needs five there."""
+"""Finished trials below which an importance would be noise; PED-ANOVA needs five in the best tenth."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def write_report(report: Report, command: Sequence[str], choices: Callable[[Sequ
 def trial_row(trial: Any, objectives: Objectives) -> dict[str, Any]:
     """One line of the table of trials."""
     values = trial.values or [""] * len(objectives.metrics)
-    seconds = trial.duration.total_seconds() if trial.duration else ""
+    seconds = f"{trial.duration.total_seconds():.2f}" if trial.duration else ""
     attributes = trial.user_attrs
     notes = attributes.get("error") or attributes.get("pruned") or ""
     return {
@@ -141,7 +141,7 @@ def trial_row(trial: Any, objectives: Objectives) -> dict[str, Any]:
         "state": trial.state.name,
         **{f"valid/{name}": value for name, value in zip(objectives.metrics, values, strict=True)},
         **trial.params,
-        "seconds": seconds if seconds == "" else round(seconds, 2),
+        "seconds": seconds,
         "job_id": attributes.get("job_id", ""),
         "run_id": attributes.get("run_id", ""),
         "note": notes,
