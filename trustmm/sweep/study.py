@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from trustmm.sweep.epochs import validation_by_epoch
 from trustmm.sweep.executor import Executor, Outcome, Task
+from trustmm.sweep.launch import JobsFailed
 from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.samplers import check_choice, make_pruner, make_sampler
 from trustmm.sweep.space import Space, Value
@@ -34,7 +35,7 @@ class Jobs(Protocol):
         """Keep what became of a task."""
 
 
-class StudyError(RuntimeError):
+class StudyError(JobsFailed):
     """The study ended without its trials: too many failed, or none could be judged."""
 
 
@@ -239,11 +240,14 @@ def run_study(
         jobs.prepare([space.overrides(probe) for probe in space.probes()])
         executor = start(left)
         _announce(study, options, executor, folder)
+        search = Search(study, space, options, objectives, jobs)
         try:
             with executor:
-                Search(study, space, options, objectives, jobs).run(executor, lease)
+                search.run(executor, lease)
         finally:
-            requeue_stale(study, space, "its controller was interrupted")
+            for flight in search.flights.values():
+                jobs.record(flight.task, Outcome("KILLED", "the study was interrupted"))
+            requeue_stale(study, space, "the study was interrupted")
 
 
 def check_options(options: StudyOptions, space: Space, objectives: Objectives) -> None:
@@ -321,7 +325,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
         yield f"metric was {', '.join(old['metrics'])}, is {', '.join(new['metrics'])}"
 
 
-def requeue_stale(study: Any, space: Space, reason: str = "its controller died") -> None:
+def requeue_stale(study: Any, space: Space, reason: str = "the controller died") -> None:
     """Close trials that no controller knows any more, and put their parameters first in the queue."""
     from optuna.trial import Trial, TrialState
 
