@@ -186,7 +186,8 @@ class Search:
         else:
             trial.set_user_attr("error", outcome.reason)
             self.study.tell(trial, state=TrialState.FAIL)
-            self._count_failure(f"trial {trial.number} {outcome.status}: {outcome.reason}  {assignment(trial.params)}")
+            reason = " ".join(outcome.reason.split())
+            self._count_failure(f"trial {trial.number} {outcome.status}: {reason}  {assignment(trial.params)}")
 
     def _count_failure(self, failure: str) -> None:
         self.failures.append(failure)

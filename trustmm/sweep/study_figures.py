@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, combinations
-from math import ceil
+from math import ceil, log10
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from trustmm.sweep.space import Axis
 from trustmm.sweep.study_report import Importances, Report
 
 matplotlib.use("Agg")
@@ -83,46 +84,59 @@ def draw_importances(found: Sequence[Importances], num_trials: int) -> Figure:
 
 def draw_slices(report: Report, finished: Sequence[Any]) -> Figure:
     """The metric over every parameter, one small panel each; later trials are darker."""
-    keys, metrics = list(report.space), report.objectives.metrics
-    columns = min(3, len(keys))
-    rows = ceil(len(keys) / columns)
+    axes, metrics = report.space.axes, report.objectives.metrics
+    columns = min(3, len(axes))
+    rows = ceil(len(axes) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, (2.5 * rows) * len(metrics)), layout="constrained")
     panels = figure.subplots(rows * len(metrics), columns, squeeze=False, sharey=len(metrics) == 1)
     marks: Any = None
     for place, metric in enumerate(metrics):
-        for number, key in enumerate(keys):
-            axis = panels[place * rows + number // columns][number % columns]
-            marks = _slice(axis, key, report.space[key], place, finished)
+        for number in range(rows * columns):
+            panel = panels[place * rows + number // columns][number % columns]
+            if number >= len(axes):
+                panel.set_visible(False)
+                continue
+            marks = _slice(panel, axes[number], place, finished)
             if number % columns == 0:
-                axis.set_ylabel(f"validation {_title(metric)}")
-        for number in range(len(keys), rows * columns):
-            panels[place * rows + number // columns][number % columns].set_visible(False)
+                panel.set_ylabel(f"validation {_title(metric)}")
     bar = figure.colorbar(marks, ax=panels, location="right", shrink=0.8, pad=0.01)
     bar.set_label("trial")
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _slice(axis: Axes, key: str, space: str, place: int, finished: Sequence[Any]) -> Any:
-    values = [trial.params[key] for trial in finished]
-    heights = [trial.values[place] for trial in finished]
-    numbers = [trial.number for trial in finished]
-    as_text = any(isinstance(value, bool | str) for value in values)
-    if as_text or "choice" in space:
-        names = sorted(set(values), key=lambda value: (isinstance(value, str), str(value) if as_text else value))
-        points: list[float] = [names.index(value) for value in values]
-        long = max(len(str(name)) for name in names) * len(names) > 24
-        axis.set_xticks(range(len(names)), [str(name) for name in names], rotation=30 if long else 0, fontsize=8)
-        axis.set_xlim(-0.5, len(names) - 0.5)
-    else:
-        points = list(values)
-        axis.xaxis.set_major_locator(MaxNLocator(4, integer=isinstance(values[0], int)))
-    if "log" in space:
-        axis.set_xscale("log")
-    marks = axis.scatter(points, heights, c=numbers, cmap="cividis_r", s=18, edgecolors=GREY, linewidths=0.4)
-    axis.set_xlabel(key)
-    _tidy(axis)
+def _slice(panel: Axes, axis: Axis, place: int, finished: Sequence[Any]) -> Any:
+    values = [trial.params[axis.key] for trial in finished]
+    points = [axis.choices.index(value) for value in values] if axis.kind == "choice" else values
+    heights, numbers = [trial.values[place] for trial in finished], [trial.number for trial in finished]
+    marks = panel.scatter(points, heights, c=numbers, cmap="cividis_r", s=18, edgecolors=GREY, linewidths=0.4)
+    _scale(panel, axis)
+    panel.set_xlabel(axis.key)
+    _tidy(panel)
     return marks
+
+
+def _scale(panel: Axes, axis: Axis) -> None:
+    """The whole range of a parameter, with ticks that do not touch."""
+    if axis.kind == "choice":
+        names = [str(choice) for choice in axis.choices]
+        long = max(map(len, names)) * len(names) > 20
+        panel.set_xticks(
+            range(len(names)), names, fontsize=8, rotation=30 if long else 0, ha="right" if long else "center"
+        )
+        panel.set_xlim(-0.5, len(names) - 0.5)
+        return
+    if axis.log:
+        decades = log10(axis.high / axis.low)
+        panel.set_xscale("log")
+        panel.set_xlim(axis.low / 10 ** (0.05 * decades), axis.high * 10 ** (0.05 * decades))
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        return
+    room = 0.05 * (axis.high - axis.low)
+    panel.set_xlim(axis.low - room, axis.high + room)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=axis.kind == "int"))
 
 
 def draw_pareto(report: Report, finished: Sequence[Any]) -> Figure:
@@ -134,10 +148,7 @@ def draw_pareto(report: Report, finished: Sequence[Any]) -> Figure:
         others = [trial for trial in finished if trial.number not in {best.number for best in report.best}]
         axis.plot(*_columns(others, first, second), "o", color=GREY, alpha=0.6, markersize=4.5, label="beaten")
         front = sorted(report.best, key=lambda trial: trial.values[first])
-        line = "-" if len(metrics) == 2 else "none"
-        axis.plot(
-            *_columns(front, first, second), "D", linestyle=line, color=ORANGE, markersize=6, label="Pareto front"
-        )
+        axis.plot(*_columns(front, first, second), "D", color=ORANGE, markersize=6, label="Pareto front")
         axis.set(xlabel=f"validation {_title(metrics[first])}", ylabel=f"validation {_title(metrics[second])}")
         axis.legend(frameon=False, fontsize=9)
         _tidy(axis)

@@ -41,7 +41,7 @@ class Report:
     storage: str
     """Without password."""
     sampler: str
-    space: Mapping[str, str]
+    space: Space
     objectives: Objectives
     trials: Sequence[Any]
     best: Sequence[Any]
@@ -75,7 +75,7 @@ def make_report(study: Any, options: StudyOptions, space: Space, folder: Path, *
         folder=folder,
         storage=address(options.storage, folder),
         sampler=f"{options.sampler}, seed {options.seed}",
-        space=space.describe(),
+        space=space,
         objectives=objectives,
         trials=trials,
         best=best,
@@ -120,7 +120,8 @@ def write_report(report: Report, command: Sequence[str], choices: Callable[[Sequ
     report.folder.mkdir(parents=True, exist_ok=True)
     with atomic(report.folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as handle:
         rows = [trial_row(trial, report.objectives) for trial in report.trials]
-        writer = csv.DictWriter(handle, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(handle, fieldnames=list(names) or ["trial"])
         writer.writeheader()
         writer.writerows(rows)
     with atomic(report.folder / NOTE) as path:
@@ -164,7 +165,7 @@ def summary(report: Report, choices: Callable[[Sequence[str]], Mapping[str, str]
         "name": report.name,
         "storage": report.storage,
         "sampler": report.sampler,
-        "space": dict(report.space),
+        "space": report.space.describe(),
         "metrics": list(report.objectives.metrics),
         "directions": list(report.objectives.directions),
         "trials": {state: report.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "WAITING", "RUNNING")},
@@ -201,7 +202,7 @@ def describe_study(report: Report, command: Sequence[str]) -> str:
         f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Kept in `{report.storage}`.",
         "Values are validation values: test metrics play no part in a choice.",
         *("", "| parameter | space |", "|---|---|"),
-        *(f"| {key} | `{axis}` |" for key, axis in report.space.items()),
+        *(f"| {key} | `{axis}` |" for key, axis in report.space.describe().items()),
     ]
     for found in report.importances:
         lines += ["", f"## Importance for {found.metric} ({found.evaluator})"]
@@ -227,7 +228,7 @@ def trial_table(report: Report, most: int = 20) -> list[str]:
     metric, sign = report.objectives.metrics[0], -1 if report.objectives.directions[0] == "maximize" else 1
     finished = sorted((t for t in report.trials if t.state.name == "COMPLETE"), key=lambda t: sign * t.values[0])
     failed = [trial for trial in report.trials if trial.state.name == "FAIL"]
-    keys = list(report.space)
+    keys = [axis.key for axis in report.space.axes]
     lines = [
         f"The {min(most, len(finished))} best of {len(finished)} finished trials by {metric}; all are in `{TABLE}`.",
         "",
