@@ -2,35 +2,54 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
 from trustmm.app import build_stages
 from trustmm.config import config_folder, register
+from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.space import Space, parse_space
+from trustmm.sweep.studies import variants
+from trustmm.sweep.study import Objectives, check_options
 
 FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+FIGURES = {"table2_clean", "fig2_modality_robustness", "fig3_lambda_tau", "fig3_optuna", "fig5_ablation"} | {"tune_backbone"}
+    "table2_clean",
+    "fig2_modality_robustness",
+    "fig3_lambda_tau",
+    "fig3_optuna",
+    "fig5_ablation",
+    "tune_backbone",
+}
 
 
-def jobs(template: str) -> list[list[str]]:
-    """The overrides of every job of a template."""
+def composed(template: str, *overrides: str, hydra: bool = False) -> Any:
+    with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
+        return compose(template, overrides=[SEARCH, "tracking=none", *overrides], return_hydra_config=hydra)
+
+
+def spaces(template: str) -> list[tuple[Space, int]]:
+    """Of every study of a template: where it looks, and its number of jobs."""
     register()
     Plugins.instance()
-    with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
-        found = compose(template, overrides=[SEARCH], return_hydra_config=True)
-    params = [f"{key}={value}" for key, value in found.hydra.sweeper.params.items()]
-    overrides = OverridesParser.create().parse_overrides(params)
-    (batch,) = BasicSweeper.split_arguments(overrides, None)
-    return batch
+    sweeper = composed(template, hydra=True).hydra.sweeper
+    if "n_trials" not in sweeper:
+        space = parse_space(sweeper.params, [])
+        return [(space, len(space.cells()))]
+    options = StudyOptions(**{key: value for key, value in sweeper.items() if key != "_target_"})
+    for variant in (found := variants(options, [], FOLDER)):
+        check_options(options, variant.space, Objectives.of(options))
+    assert options.n_trials is not None
+    return [(variant.space, options.n_trials) for variant in found]
 
 
-def test_there_are_templates() -> None:
-    assert TEMPLATES
+def test_every_figure_has_its_template_and_its_quick_twin() -> None:
+    assert set(TEMPLATES) >= FIGURES | {f"quick_{name}" for name in FIGURES}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -41,13 +60,30 @@ def test_template_says_question_command_and_number_of_jobs_and_composes_to_it(te
     assert f"--config-dir multirun_templates --config-name {template}" in command
     expected = re.fullmatch(r"# (\d+) jobs?", count)
     assert expected, count
-    assert len(jobs(template)) == int(expected[1])
+    assert sum(jobs for _, jobs in spaces(template)) == int(expected[1])
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_job_of_a_template_builds(template: str) -> None:
-    for overrides in jobs(template):
-        with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
-            config = compose(template, overrides=[SEARCH, "tracking=none", *overrides])
-        job, _, _ = build_stages(config)
-        assert job.seed == 0
+def test_every_value_of_a_template_builds_and_seeds_go_together(template: str) -> None:
+    for space, _ in spaces(template):
+        for values in space.probes():
+            config = composed(template, *space.overrides(values))
+            job, _, _ = build_stages(config)
+            assert job.corruption.seed == job.seed == values.get("seed", config.seed)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_data_can_be_chosen_on_the_command_line(template: str) -> None:
+    config = composed(template, "dataset=sports_attr", "dataset.root=/data")
+    assert (config.dataset.name, config.dataset.root) == ("sports", "/data")
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name.startswith("quick_")])
+def test_quick_twin_is_small_and_asks_what_the_full_one_asks(template: str) -> None:
+    quick, full = composed(template), composed(template.removeprefix("quick_"))
+    assert quick.dataset.num_interactions < full.dataset.num_interactions
+    assert quick.training.epochs < full.training.epochs
+    assert quick.corruption.eta == full.corruption.eta
+    axes = [{axis.key for space, _ in spaces(name) for axis in space.axes} for name in (template, template[6:])]
+    assert axes[0] == axes[1]
+    assert sum(jobs for _, jobs in spaces(template)) < sum(jobs for _, jobs in spaces(template[6:]))

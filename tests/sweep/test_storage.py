@@ -14,7 +14,7 @@ from tests.sweep.engines import Jobs
 from tests.sweep.test_study import LINE, DyingController, asked, dies_after, hill
 from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.space import parse_space
-from trustmm.sweep.storage import address, open_storage, redact
+from trustmm.sweep.storage import address, close_storage, open_storage, redact
 from trustmm.sweep.study import num_told, open_study, run_study
 
 PASSWORD = "s3cret/with:signs"
@@ -80,18 +80,24 @@ def interrupted_and_resumed(folder: Path, storage: str | None) -> None:
     space = parse_space(LINE, [])
 
     def session(jobs: Jobs) -> None:
-        run_study(open_study(options, space, folder), options, space, folder, jobs, jobs.start)
+        study = open_study(options, space, folder)
+        try:
+            run_study(study, options, space, folder, jobs, jobs.start)
+        finally:
+            close_storage(study)
 
     with pytest.raises(DyingController):
         session(Jobs(folder, dies_after(3)))
     session(Jobs(folder, hill))
     study = open_study(options, space, folder)
     assert num_told(study.get_trials()) == 8
+    resumed = asked(study)
+    close_storage(study)
     whole = Jobs(folder / "whole", hill)
     plain = StudyOptions(n_trials=8, sampler="random")
     other = open_study(plain, space, folder / "whole")
     run_study(other, plain, space, folder / "whole", whole, whole.start)
-    for one, two in zip(asked(study), asked(other), strict=True):
+    for one, two in zip(resumed, asked(other), strict=True):
         assert one == pytest.approx(two)
 
 

@@ -71,6 +71,14 @@ def open_storage(storage: str | None, folder: Path) -> Any:
             ) from None
 
 
+def close_storage(study: Any) -> None:
+    """Close a database's connections; the study is not to be used any more."""
+    storage = getattr(study._storage, "_backend", study._storage)  # Optuna wraps databases in a cache
+    if hasattr(storage, "engine"):
+        storage.remove_session()
+        storage.engine.dispose()
+
+
 def _drop_torn_line(journal: Path) -> None:
     """Cut off what a controller had written of its last line when it was killed: a journal ends with a line break."""
     if not journal.is_file():

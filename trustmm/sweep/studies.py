@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.space import Space, parse_space
+from trustmm.sweep.storage import close_storage
 from trustmm.sweep.study import num_left, open_study, run_study
 from trustmm.sweep.study_report import Report, best_lines, make_report, write_report
 
@@ -111,6 +112,7 @@ def run_variant(variant: Variant, launcher: "SweepLauncher", command: Sequence[s
         run_study(study, options, space, folder, launcher.sweep, launcher.executor)
     finally:
         report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
+        close_storage(study)
         write_report(report, command, choices)
         log.info("table and figures: %s", folder)
     return report
