@@ -18,7 +18,7 @@ TINY = (
     *("training.epochs=6", "prior.epochs=3", "rectifier.projection.epochs=2", "backbone=bpr", "rectifier=mr"),
 )
 STUDY = (
-    *("-m", "hydra/sweeper=trustmm_optuna", "hydra.launcher.n_workers=2", "hydra.sweeper.sampler=random", *TINY),
+    *("-m", "hydra/sweeper=trustmm_optuna", "hydra.sweeper.sampler=random", *TINY),
     *("rectifier.lam=interval(0,1)", "rectifier.k=int(interval(1,10))", "seed=0,1"),
 )
 
@@ -54,7 +54,7 @@ def interrupt_when(cwd: Path, arguments: tuple[str, ...], how: signal.Signals, j
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("hydra/launcher=basic",), "needs hydra/launcher=trustmm_pool or hydra/launcher=trustmm_slurm, got BasicLauncher"),
+        (("hydra/launcher=basic",), "hydra/launcher=trustmm_pool or hydra/launcher=trustmm_slurm, got BasicLauncher"),
         (("hydra.sweeper.metric=test/recall@10",), "choices use validation only"),
         (("rectifier.tau=tag(log, interval(0,1))",), "rectifier.tau: a logarithmic interval starts above 0"),
         (("rectifier.lam=interval(0,2)", "tracking=none"), "rectifier.lam must be in [0, 1], got 2"),
@@ -70,18 +70,20 @@ def test_mistake_is_one_message_and_starts_nothing(arguments: tuple[str, ...], s
 
 @pytest.mark.slow
 def test_killed_study_comes_to_its_trials_and_tracking_tells_the_truth(tmp_path: Path) -> None:
-    study = (*STUDY, "hydra.sweeper.n_trials=8")
+    study = (*STUDY, "hydra.launcher.n_workers=2", "hydra.sweeper.n_trials=8")
     interrupt_when(tmp_path, study, signal.SIGKILL, jobs=2)
     interrupt_when(tmp_path, study, signal.SIGINT, jobs=4)
     before = summary(tmp_path)
     assert not before["complete"]
-    assert before["trials"]["RUNNING"] == 0
+    assert before["trials"]["failed"] == 0
+    assert before["trials"]["interrupted"] > 0
+    assert before["trials"]["running"] == 0
     done = trustmm(*study, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = summary(tmp_path)
     assert found["complete"]
-    assert found["trials"]["COMPLETE"] == 8
-    assert found["trials"]["WAITING"] == found["trials"]["RUNNING"] == 0
+    assert found["trials"]["finished"] == 8
+    assert found["trials"]["waiting"] == found["trials"]["running"] == 0
     best = done.stdout.splitlines()[-1]
     assert best.startswith(f"best recall@10={found['best'][0]['values']['recall@10']:.4f} (validation, trial ")
 
@@ -112,8 +114,8 @@ def test_pruner_stops_real_jobs_and_their_runs_are_killed(tmp_path: Path) -> Non
     done = trustmm(*STUDY, *options, *warm_up, *long, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = summary(tmp_path)
-    assert found["trials"]["PRUNED"] > 0
-    assert found["trials"]["PRUNED"] + found["trials"]["COMPLETE"] == 6
+    assert found["trials"]["pruned"] > 0
+    assert found["trials"]["pruned"] + found["trials"]["finished"] == 6
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id], "tags.role = 'job'")
-    assert sum(run.info.status == "KILLED" for run in runs) == found["trials"]["PRUNED"]
+    assert sum(run.info.status == "KILLED" for run in runs) == found["trials"]["pruned"]

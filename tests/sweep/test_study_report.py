@@ -81,7 +81,7 @@ def test_table_has_a_line_per_trial_with_its_values_and_reasons(report: Report) 
             assert row["note"].startswith("out of memory")
         else:
             assert float(row["valid/recall@10"]) == trial.value
-    assert {row["state"] for row in rows} == {"COMPLETE", "FAIL"}
+    assert {row["state"] for row in rows} == {"finished", "failed"}
 
 
 def test_note_names_evaluator_best_trial_and_failures(report: Report) -> None:

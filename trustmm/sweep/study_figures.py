@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from trustmm.sweep.space import Axis
-from trustmm.sweep.study_report import Importances, Report
+from trustmm.sweep.study_report import Importances, Report, state_of
 
 matplotlib.use("Agg")
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
@@ -57,12 +57,12 @@ def draw_history(report: Report) -> Figure:
 
 def _mark_others(axis: Axes, trials: Sequence[Any]) -> None:
     """Trials without a value of their own, at the lower edge."""
-    for state, marker, label in (("PRUNED", "|", "pruned"), ("FAIL", "x", "failed or repeated")):
-        numbers = [trial.number for trial in trials if trial.state.name == state]
+    for state, marker in (("pruned", "|"), ("failed", "x"), ("interrupted", "_")):
+        numbers = [trial.number for trial in trials if state_of(trial) == state]
         if numbers:
             places = [0.03] * len(numbers)
             edge = axis.get_xaxis_transform()
-            axis.plot(numbers, places, marker, color=GREY, markersize=6, label=label, transform=edge, clip_on=False)
+            axis.plot(numbers, places, marker, color=GREY, markersize=6, label=state, transform=edge, clip_on=False)
 
 
 def draw_importances(found: Sequence[Importances], num_trials: int) -> Figure:

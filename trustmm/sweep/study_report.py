@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,19 @@ class Report:
     """Trials that were asked for; None for a whole grid."""
     complete: bool
 
-    def count(self, state: str) -> int:
-        """How many trials are in a state."""
-        return sum(trial.state.name == state for trial in self.trials)
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        states = Counter(state_of(trial) for trial in self.trials)
+        return {state: states[state] for state in ("finished", "pruned", "failed", "interrupted", "waiting", "running")}
+
+
+def state_of(trial: Any) -> str:
+    """What became of a trial; one whose controller was interrupted did not fail, its parameters are asked again."""
+    if "interrupted" in trial.user_attrs:
+        return "interrupted"
+    names = {"COMPLETE": "finished", "FAIL": "failed"}
+    return names.get(trial.state.name, str(trial.state.name).lower())
 
 
 def make_report(study: Any, options: StudyOptions, space: Space, folder: Path, *, complete: bool) -> Report:
@@ -136,16 +147,16 @@ def trial_row(trial: Any, objectives: Objectives) -> dict[str, Any]:
     values = trial.values or [""] * len(objectives.metrics)
     seconds = f"{trial.duration.total_seconds():.2f}" if trial.duration else ""
     attributes = trial.user_attrs
-    notes = attributes.get("error") or attributes.get("pruned") or ""
+    notes = [attributes[name] for name in ("error", "pruned", "interrupted") if name in attributes]
     return {
         "trial": trial.number,
-        "state": trial.state.name,
+        "state": state_of(trial),
         **{f"valid/{name}": value for name, value in zip(objectives.metrics, values, strict=True)},
         **trial.params,
         "seconds": seconds,
         "job_id": attributes.get("job_id", ""),
         "run_id": attributes.get("run_id", ""),
-        "note": notes,
+        "note": " ".join(notes),
     }
 
 
@@ -168,7 +179,7 @@ def summary(report: Report, choices: Callable[[Sequence[str]], Mapping[str, str]
         "space": report.space.describe(),
         "metrics": list(report.objectives.metrics),
         "directions": list(report.objectives.directions),
-        "trials": {state: report.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "WAITING", "RUNNING")},
+        "trials": report.counts,
         "complete": report.complete,
         "best": best,
         "importances": [
@@ -196,7 +207,7 @@ def describe_study(report: Report, command: Sequence[str]) -> str:
     """The study as Markdown."""
     told, goal = num_told(report.trials), "the whole grid" if report.target is None else f"{report.target} trials"
     state = "complete" if report.complete else "not complete; repeat its command to go on"
-    counts = f"{report.count('COMPLETE')} finished, {report.count('PRUNED')} pruned, {report.count('FAIL')} failed"
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
     lines = [
         f"# Study {report.name}",
         f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Kept in `{report.storage}`.",
@@ -227,7 +238,7 @@ def trial_table(report: Report, most: int = 20) -> list[str]:
     """The best trials, then those that failed, as a Markdown table."""
     metric, sign = report.objectives.metrics[0], -1 if report.objectives.directions[0] == "maximize" else 1
     finished = sorted((t for t in report.trials if t.state.name == "COMPLETE"), key=lambda t: sign * t.values[0])
-    failed = [trial for trial in report.trials if trial.state.name == "FAIL"]
+    failed = [trial for trial in report.trials if state_of(trial) == "failed"]
     keys = [axis.key for axis in report.space.axes]
     lines = [
         f"The {min(most, len(finished))} best of {len(finished)} finished trials by {metric}; all are in `{TABLE}`.",

@@ -87,7 +87,7 @@ def winner_option(study: Mapping[str, Any]) -> str:
             node = node.setdefault(part, {})
         node[path[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
     (metric, score), counts = next(iter(best["values"].items())), study["trials"]
-    told = counts["COMPLETE"] + counts["PRUNED"]
+    told = counts["finished"] + counts["pruned"]
     head = [
         "# @package _global_",
         f"# Best of {told} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
