@@ -19,13 +19,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 FIGURES = {"table2_clean", "fig2_modality_robustness", "fig3_lambda_tau", "fig3_optuna", "fig5_ablation"}
-    "table2_clean",
-    "fig2_modality_robustness",
-    "fig3_lambda_tau",
-    "fig3_optuna",
-    "fig5_ablation",
-    "tune_backbone",
-}
 
 
 def composed(template: str, *overrides: str, hydra: bool = False) -> Any:

@@ -48,7 +48,8 @@ class OptunaSweeper(Sweeper):
 
         assert self.config is not None
         assert self.hydra_context is not None
-        return run_studies(self.options, arguments, self.config, self.launcher, self.hydra_context.config_loader)
+        loader = self.hydra_context.config_loader
+        return run_studies(self.options, arguments, self.config, self.launcher, loader)
 
 
 def _plain(value: Any) -> Any:

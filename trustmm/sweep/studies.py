@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -40,7 +40,7 @@ def run_studies(
     options: StudyOptions,
     arguments: Sequence[str],
     config: DictConfig,
-    launcher: "SweepLauncher",
+    launcher: Any,
     config_loader: ConfigLoader,
 ) -> list[Report]:
     """Run all studies of a command one after the other, report on each, and print the best trials.
@@ -54,7 +54,9 @@ def run_studies(
 
     Raises: ValueError for impossible options; `trustmm.sweep.study.StudyError` if too many trials failed.
     """
-    if not (hasattr(launcher, "prepare") and hasattr(launcher, "executor")):
+    from trustmm.sweep.launch import SweepLauncher
+
+    if not isinstance(launcher, SweepLauncher):
         raise ValueError(
             "hydra/sweeper=trustmm_optuna tells each trial when it ends, which needs hydra/launcher=trustmm_pool or "
             f"hydra/launcher=trustmm_slurm, got {type(launcher).__name__}"

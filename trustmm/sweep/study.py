@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
+from trustmm.checks import check_value
 from trustmm.sweep.epochs import validation_by_epoch
 from trustmm.sweep.executor import Executor, Outcome, Task
 from trustmm.sweep.launch import JobsFailed
@@ -35,6 +36,9 @@ class Jobs(Protocol):
         """Keep what became of a task."""
 
 
+Direction = Literal["maximize", "minimize"]
+
+
 class StudyError(JobsFailed):
     """The study ended without its trials: too many failed, or none could be judged."""
 
@@ -44,7 +48,7 @@ class Objectives:
     """What is optimised: validation metrics, each with its direction."""
 
     metrics: tuple[str, ...]
-    directions: tuple[Literal["maximize", "minimize"], ...]
+    directions: tuple[Direction, ...]
 
     @classmethod
     def of(cls, options: StudyOptions) -> "Objectives":
@@ -57,8 +61,7 @@ class Objectives:
                     f"got {metric!r}; choices use validation only, test metrics are logged and never optimised"
                 )
         for direction in directions:
-            if direction not in ("maximize", "minimize"):
-                raise ValueError(f"hydra.sweeper.direction must be maximize or minimize, got {direction!r}")
+            check_value("hydra.sweeper.direction", direction, Direction)
         if len(directions) == 1:
             directions *= len(metrics)
         if len(directions) != len(metrics) or len(set(metrics)) < len(metrics):
@@ -66,7 +69,7 @@ class Objectives:
                 "hydra.sweeper.metric and hydra.sweeper.direction must be lists of the same length without "
                 f"repetition, got {list(metrics)} and {list(directions)}"
             )
-        return cls(metrics, directions)
+        return cls(metrics, cast(tuple[Direction, ...], directions))
 
     def values(self, outcome: Outcome) -> list[float]:
         """The values of a finished job; StudyError if it was not evaluated so."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from trustmm.cache import atomic
 from trustmm.config import config_folder
@@ -77,15 +77,8 @@ def winner_name(study: Mapping[str, Any]) -> str:
 def winner_option(study: Mapping[str, Any]) -> str:
     """The option's text: deltas only, seeds left out."""
     (best,) = study["best"]
-    values: dict[str, Any] = {}
-    for key, value in best["params"].items():
-        path = key.lstrip("+").split(".")
-        if path[-1] == "seed" or key in best["choices"]:
-            continue
-        node = values
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+    tuned = {key.lstrip("+"): value for key, value in best["params"].items() if key not in best["choices"]}
+    values = OmegaConf.from_dotlist([f"{key}={value}" for key, value in tuned.items() if key.split(".")[-1] != "seed"])
     (metric, score), counts = next(iter(best["values"].items())), study["trials"]
     told = counts["finished"] + counts["pruned"]
     head = [
@@ -97,7 +90,7 @@ def winner_option(study: Mapping[str, Any]) -> str:
         *(f"  - override /{group}: {best['choices'][group]}" for group in CHOSEN),
         "  - _self_",
     ]
-    return "\n".join(head) + "\n" + yaml.safe_dump(values, sort_keys=False)
+    return "\n".join(head) + "\n" + OmegaConf.to_yaml(values)
 
 
 def _refuse_unfinished(study: Mapping[str, Any]) -> None:
