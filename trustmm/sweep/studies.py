@@ -14,7 +14,7 @@ from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.space import Space, parse_space
 from trustmm.sweep.storage import close_storage
 from trustmm.sweep.study import num_left, open_study, run_study
-from trustmm.sweep.study_report import Report, best_lines, make_report, write_report
+from trustmm.sweep.study_report import Report, best_lines, describe_study, make_report, write_report
 
 if TYPE_CHECKING:
     from trustmm.sweep.launch import SweepLauncher
@@ -67,18 +67,19 @@ def run_studies(
 
     command = single_job_command(config)
     reports: list[Report] = []
+    notes: list[str] = []
     status: Status = "KILLED"
     try:
         for variant in variants(options, arguments, Path(config.hydra.sweep.dir), config_loader):
             if variant.label:
                 log.info("study of %s", variant.label)
-            reports.append(run_variant(variant, launcher, command, choices))
+            reports.append(run_variant(variant, launcher, command, choices, notes))
         status = "FINISHED"
     except Exception:
         status = "FAILED"
         raise
     finally:
-        launcher.sweep.finish(status)
+        launcher.sweep.finish(status, "\n\n".join(notes))
     for report in reports:
         sys.stdout.writelines(f"{line}\n" for line in best_lines(report, command))
     return reports
@@ -106,8 +107,10 @@ def variants(
     return found
 
 
-def run_variant(variant: Variant, launcher: "SweepLauncher", command: Sequence[str], choices: Choices) -> Report:
-    """Run one study; whatever ends it, its table and figures are written."""
+def run_variant(
+    variant: Variant, launcher: "SweepLauncher", command: Sequence[str], choices: Choices, notes: list[str]
+) -> Report:
+    """Run one study; whatever ends it, its table and figures are written, and its Markdown is added to the notes."""
     options, space, folder = variant.options, variant.space, variant.folder
     study = open_study(options, space, folder)
     try:
@@ -116,6 +119,7 @@ def run_variant(variant: Variant, launcher: "SweepLauncher", command: Sequence[s
         report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
         close_storage(study)
         write_report(report, command, choices)
+        notes.append(describe_study(report, command))
         log.info("table and figures: %s", folder)
     return report
 

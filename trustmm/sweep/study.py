@@ -172,6 +172,15 @@ class Search:
         for trial in flight.trials:
             self._tell(trial, outcome, flight.pruned)
 
+    def settle(self, executor: Executor) -> None:
+        """After the engine has stopped: keep account of the jobs that ran until then, and tell of those that finished."""
+        while self.flights and (ended := executor.wait(0)) is not None:
+            task, outcome = ended
+            flight = self.flights.pop(task.job_id)
+            self.jobs.record(task, outcome)
+            for trial in flight.trials if outcome.status == "FINISHED" else ():
+                self._tell(trial, outcome, "")
+
     def _tell(self, trial: Any, outcome: Outcome, pruned: str) -> None:
         from optuna.trial import TrialState
 
@@ -249,8 +258,7 @@ def run_study(
             with executor:
                 search.run(executor, lease)
         finally:
-            for flight in search.flights.values():
-                jobs.record(flight.task, Outcome("KILLED", "the study was interrupted"))
+            search.settle(executor)
             requeue_stale(study, space, "the study was interrupted")
 
 
