@@ -11,6 +11,7 @@ from tests.sweep.engines import Epochs, Jobs, finished, read
 from trustmm.sweep.executor import Outcome
 from trustmm.sweep.options import CMAES, Median, StudyOptions
 from trustmm.sweep.space import parse_space
+from trustmm.sweep.studies import variants
 from trustmm.sweep.study import StudyError, open_study, run_study
 
 LINE = {"x": "interval(0,1)", "y": "interval(-1,1)"}
@@ -317,3 +318,20 @@ def test_options_are_not_shared_between_studies() -> None:
     first, second = StudyOptions(), StudyOptions()
     assert replace(first, params={"x": "1,2"}).params != second.params
     assert first.tpe is not second.tpe
+
+
+def test_each_repeats_the_study_with_the_same_budget_and_the_command_line_may_narrow_it(tmp_path: Path) -> None:
+    options = StudyOptions(params=dict(LINE), each={"rectifier": "none,mr"})
+    base, repaired = variants(options, ["corruption.eta=0.2"], tmp_path)
+    assert base.space.fixed == ("corruption.eta=0.2", "rectifier=none")
+    assert repaired.space.fixed == ("corruption.eta=0.2", "rectifier=mr")
+    assert base.space.axes == repaired.space.axes
+    assert base.options.n_trials == repaired.options.n_trials
+    assert base.folder != repaired.folder
+    assert base.options.study_name != repaired.options.study_name
+    (only,) = variants(options, ["rectifier=mr"], tmp_path)
+    assert only.space.fixed == ("rectifier=mr",)
+    (single,) = variants(StudyOptions(params=dict(LINE)), [], tmp_path)
+    assert (single.label, single.folder) == ("", tmp_path)
+    (named,) = variants(StudyOptions(params=dict(LINE), study_name="second"), [], tmp_path)
+    assert named.folder == tmp_path / "second"

@@ -173,7 +173,7 @@ class Search:
             self._tell(trial, outcome, flight.pruned)
 
     def settle(self, executor: Executor) -> None:
-        """After the engine has stopped: keep account of the jobs that ran until then, and tell of those that finished."""
+        """After the engine has stopped: keep account of what ran until then, and tell of what finished."""
         while self.flights and (ended := executor.wait(0)) is not None:
             task, outcome = ended
             flight = self.flights.pop(task.job_id)
