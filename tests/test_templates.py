@@ -1,5 +1,7 @@
 """Every template starts with its question, its command and its number of jobs, and composes to that number."""
 
+import functools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from hydra.core.plugins import Plugins
 
 from trustmm.app import build_stages
 from trustmm.config import config_folder, register
+from trustmm.identity import describe
+from trustmm.job import Job
 from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.space import Space, parse_space
 from trustmm.sweep.studies import variants
@@ -18,6 +22,7 @@ from trustmm.sweep.study import Objectives, check_options
 FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+CONTROLS = [template for template in TEMPLATES if template.endswith("controls")]
 FIGURES = {"table2_clean", "fig2_modality_robustness", "fig3_lambda_tau", "fig3_optuna", "fig5_ablation"}
 
 
@@ -41,6 +46,25 @@ def spaces(template: str) -> list[tuple[Space, int]]:
     return [(variant.space, options.n_trials) for variant in found]
 
 
+def jobs(template: str) -> list[list[str]]:
+    """The overrides of every job of a grid."""
+    ((space, _),) = spaces(template)
+    return [list(space.overrides(cell)) for cell in space.cells()]
+
+
+def seeds(template: str) -> list[str]:
+    """Different seeds of a grid's jobs, as overrides, in their order; none if the seed is not swept."""
+    return list(dict.fromkeys(word for overrides in jobs(template) for word in overrides if word.startswith("seed=")))
+
+
+@functools.cache
+def built(template: str) -> list[tuple[Any, Job]]:
+    """Configuration and stages of every job of a grid; of jobs that differ by their seed, of the last."""
+    last = seeds(template)[-1:]
+    configs = [composed(template, *overrides) for overrides in jobs(template) if set(last) <= set(overrides)]
+    return [(config, build_stages(config)[0]) for config in configs]
+
+
 def test_every_figure_has_its_template_and_its_quick_twin() -> None:
     assert set(TEMPLATES) >= FIGURES | {f"quick_{name}" for name in FIGURES} | {"tune_backbone", "quick_tune_backbone"}
 
@@ -53,7 +77,7 @@ def test_template_says_question_command_and_number_of_jobs_and_composes_to_it(te
     assert f"--config-dir multirun_templates --config-name {template}" in command
     expected = re.fullmatch(r"# (\d+) jobs?", count)
     assert expected, count
-    assert sum(jobs for _, jobs in spaces(template)) == int(expected[1])
+    assert sum(count for _, count in spaces(template)) == int(expected[1])
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -71,7 +95,7 @@ def test_data_can_be_chosen_on_the_command_line(template: str) -> None:
     assert (config.dataset.name, config.dataset.root) == ("sports", "/data")
 
 
-@pytest.mark.parametrize("template", [name for name in TEMPLATES if name.startswith("quick_")])
+@pytest.mark.parametrize("template", [f"quick_{name}" for name in (*sorted(FIGURES), "tune_backbone")])
 def test_quick_twin_is_small_and_asks_what_the_full_one_asks(template: str) -> None:
     quick, full = composed(template), composed(template.removeprefix("quick_"))
     assert quick.dataset.num_interactions < full.dataset.num_interactions
@@ -79,4 +103,30 @@ def test_quick_twin_is_small_and_asks_what_the_full_one_asks(template: str) -> N
     assert quick.corruption.eta == full.corruption.eta
     axes = [{axis.key for space, _ in spaces(name) for axis in space.axes} for name in (template, template[6:])]
     assert axes[0] == axes[1]
-    assert sum(jobs for _, jobs in spaces(template)) < sum(jobs for _, jobs in spaces(template[6:]))
+    assert sum(count for _, count in spaces(template)) < sum(count for _, count in spaces(template[6:]))
+
+
+@pytest.mark.parametrize("template", CONTROLS)
+def test_controls_say_how_many_jobs_differ_and_draw_damage_anew_for_every_seed(template: str) -> None:
+    assert all(job.corruption.seed == job.seed for _, job in built(template))
+    distinct = {json.dumps(describe(job)) for _, job in built(template)}
+    text = (FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
+    assert f"# {len(distinct) * len(seeds(template))} of them differ" in text
+
+
+@pytest.mark.parametrize("template", CONTROLS)
+def test_second_command_of_the_controls_is_the_same_study_without_content(template: str) -> None:
+    text = (FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
+    command = re.search(r"second command, (\d+) jobs:\n# python -m trustmm -m (.*)\n", text)
+    assert command
+    words = command[2].split()
+    space = parse_space({}, words)
+    batch = [list(space.overrides(cell)) for cell in space.cells()]
+    assert len(batch) == int(command[1]) == len(seeds(template))
+    own_data = [word for word in words if word.startswith("dataset")]
+    sweep = composed(template, "backbone=lightgcn", *own_data, *jobs(template)[0])
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        line = compose("config", overrides=batch[0])
+    assert line.backbone._target_.endswith("LightGCN")
+    for group in ("dataset", "prior", "backbone", "training", "evaluation", "rectifier", "edit"):
+        assert line[group] == sweep[group], group

@@ -165,7 +165,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def composed(words):
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-            return compose("config", overrides=[*TINY, *words], return_hydra_config=True)
+            return compose("config", overrides=list(words), return_hydra_config=True)
 
     return Sweep(composed, tmp_path / "outputs" / "sweeps" / "mixed")
 
@@ -191,11 +191,11 @@ def test_three_jobs_of_24_fail_in_three_ways_and_21_results_remain(
     bad.mkdir(parents=True)
     (bad / "toy.inter").write_text("userID\titemID\tx_label\n0\t0\t0\n1\tmany\t0\n")
     folder = ("dataset=folder", f"dataset.root={bad.parent}", "dataset.name=toy")
-    good = [("backbone=bpr", *SHORT, f"seed={seed}") for seed in range(21)]
+    good = [("backbone=bpr", *TINY, *SHORT, f"seed={seed}") for seed in range(21)]
     wrong = [
-        (*(word for word in folder), "backbone=bpr"),
-        ("backbone=bpr", "backbone.embedding_dim=1000000000000"),
-        ("backbone=bpr", *ENDLESS),
+        (*folder, "backbone=bpr"),
+        ("backbone=bpr", *TINY, "backbone.embedding_dim=1000000000000"),
+        ("backbone=bpr", *TINY, *ENDLESS),
     ]
     cells = [*good[:7], wrong[0], *good[7:14], wrong[1], *good[14:], wrong[2]]
     tasks = sweep.prepare(cells)
@@ -230,7 +230,7 @@ def test_three_jobs_of_24_fail_in_three_ways_and_21_results_remain(
 
 @pytest.mark.slow
 def test_equal_identities_run_once_and_a_sweep_of_one_process_uses_a_worker(sweep: Sweep, tmp_path: Path) -> None:
-    cells = [("tracking=none", "backbone=bpr", *SHORT, f"rectifier.lam={lam}") for lam in (0.3, 0.5)]
+    cells = [("tracking=none", "backbone=bpr", *TINY, *SHORT, f"rectifier.lam={lam}") for lam in (0.3, 0.5)]
     tasks = sweep.prepare(cells)
     assert tasks[0].job_id == tasks[1].job_id
     outcomes = run_all(lambda count: PoolExecutor(sweep.assignment, Placement([None] * count, 1)), tasks, sweep)
