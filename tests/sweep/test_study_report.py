@@ -11,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from tests.sweep.engines import Jobs, finished
 from trustmm.config import config_folder, register
@@ -177,6 +178,19 @@ def test_winner_becomes_an_option_that_composes(tmp_path: Path) -> None:
     assert config.rectifier.k == best.params["rectifier.k"]
     assert config.rectifier._target_.endswith("ModalityRectifier")
     assert config.seed == 7, "a winner must not fix the seed"
+
+
+def test_winner_without_repair_has_its_own_file_and_no_values_of_a_repair(tmp_path: Path) -> None:
+    params = {"rectifier.lam": "interval(0,1)", "rectifier.k": "6,7", "seed": "0,1", "backbone.reg": "interval(0,1)"}
+    report = reported(tmp_path, params, n_trials=4)
+    write_report(report, COMMAND, lambda overrides: choices(overrides) | {"rectifier": "none"})
+    (path,) = write_winners(tmp_path / "study", tmp_path / "tuned")
+    assert path.name == "freedom_synthetic.yaml"
+    text = path.read_text()
+    assert "  - override /rectifier: none" in text
+    values = OmegaConf.load(path)
+    assert set(values) == {"defaults", "backbone"}
+    assert values.backbone == {"reg": report.best[0].params["backbone.reg"]}
 
 
 def test_winner_of_an_unfinished_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

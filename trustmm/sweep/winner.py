@@ -77,20 +77,27 @@ def winner_name(study: Mapping[str, Any]) -> str:
 def winner_option(study: Mapping[str, Any]) -> str:
     """The option's text: deltas only, seeds left out."""
     (best,) = study["best"]
-    tuned = {key.lstrip("+"): value for key, value in best["params"].items() if key not in best["choices"]}
-    values = OmegaConf.from_dotlist([f"{key}={value}" for key, value in tuned.items() if key.split(".")[-1] != "seed"])
+    kept = [f"{key.lstrip('+')}={value}" for key, value in best["params"].items() if _is_tuned(key, best["choices"])]
+    values = OmegaConf.from_dotlist(kept)
     (metric, score), counts = next(iter(best["values"].items())), study["trials"]
     told = counts["finished"] + counts["pruned"]
+    groups = dict.fromkeys([*CHOSEN, *(key for key in best["params"] if key in best["choices"])])
     head = [
         "# @package _global_",
         f"# Best of {told} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
         f"# Written by python -m trustmm.sweep.winner from the study {study['name']}; trial {best['trial']}:",
         f"# {' '.join(best['overrides'])}",
         "defaults:",
-        *(f"  - override /{group}: {best['choices'][group]}" for group in CHOSEN),
+        *(f"  - override /{group}: {best['choices'][group]}" for group in groups),
         "  - _self_",
     ]
     return "\n".join(head) + "\n" + OmegaConf.to_yaml(values)
+
+
+def _is_tuned(key: str, choices: Mapping[str, str]) -> bool:
+    """Whether a key is a hyper-parameter of the winner: no seed, no group, nothing of a repair that is not there."""
+    idle = choices["rectifier"] == "none" and key.startswith("rectifier.")
+    return not (idle or key in choices or key.split(".")[-1] == "seed")
 
 
 def _refuse_unfinished(study: Mapping[str, Any]) -> None:
