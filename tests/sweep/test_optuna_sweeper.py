@@ -110,7 +110,7 @@ def test_killed_study_comes_to_its_trials_and_tracking_tells_the_truth(tmp_path:
 def test_pruner_stops_real_jobs_and_their_runs_are_killed(tmp_path: Path) -> None:
     options = ("hydra.sweeper.pruner=median", "hydra.sweeper.median.n_startup_trials=1", "hydra.sweeper.n_trials=6")
     warm_up = ("hydra.sweeper.median.n_warmup_steps=1", "hydra.launcher.n_workers=1")
-    long = ("training.epochs=4000", "training.patience=4000", "training.learning_rate=1e-5,1e-3")
+    long = ("training.epochs=300", "training.patience=300", "training.learning_rate=1e-5,1e-3")
     done = trustmm(*STUDY, *options, *warm_up, *long, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = summary(tmp_path)
