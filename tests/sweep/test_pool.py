@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -192,6 +193,19 @@ def test_workers_of_a_dead_fork_server_end_and_a_new_one_takes_over(make, task):
     assert lost == task(0, "patient")
     assert outcome.status != "FINISHED"
     assert not is_alive(pid)
+
+
+@pytest.mark.slow
+def test_what_the_fork_server_imports_asks_nothing_of_cuda_and_starts_no_thread():
+    code = (
+        "import torch, threading\n"
+        "def touched(*arguments): raise AssertionError('CUDA was touched before the fork')\n"
+        "torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = touched\n"
+        "import trustmm.sweep.preload, mlflow.tracking, trustmm.report.job_page\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_death_names_the_signal():

@@ -194,17 +194,22 @@ def death(exit_code: int) -> str:
 
 
 def _start_server(threads: int) -> None:
-    """Start the fork server with the number of threads in its environment: OpenMP reads it when it loads."""
+    """Start the fork server; its environment tells OpenMP its threads, and torch how to ask for GPUs.
+
+    Asked in the usual way, torch initialises CUDA, and then no forked process can use it.
+    """
     from multiprocessing import forkserver
 
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    needed = {"OMP_NUM_THREADS": str(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    before = {name: os.environ.get(name) for name in needed}
+    os.environ.update(needed)
     try:
         forkserver.ensure_running()
     finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def run_worker(

@@ -60,10 +60,11 @@ class SweepView:
         if outcome.status != "FINISHED":
             self.failed.append((task, outcome))
         what = "reused" if reused else outcome.status.lower()
-        why = f": {outcome.reason}" if outcome.reason else ""
+        line = stored.line if outcome.status == "FINISHED" and stored is not None else ""
+        why = f": {line or outcome.reason}" if line or outcome.reason else ""
         self.tell(f"job {self.ended} of {len(self.names)} {what}: {self.names[task.number]}{why}")
-        if outcome.status == "FINISHED" and stored is not None:
-            sys.stdout.write(stored.line + "\n")
+        if line:
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()
         description = f"jobs, {len(self.failed)} failed" if self.failed else "jobs"
         self._bars.update(self._bar, completed=self.ended, description=description)
