@@ -54,6 +54,7 @@ def _open_node(name: str) -> DictConfig:
     return node
 
 
-def _sweep_id(overrides: list[str]) -> str:
-    """Name of a sweep: the same command, in any order of its arguments, is the same sweep."""
-    return digest(sorted(overrides))[:12]
+def _sweep_id(overrides: list[str], config_name: str = "config") -> str:
+    """Name of a sweep: the same command, in any order of its arguments, is the same sweep; a template leads."""
+    name = digest(sorted(overrides))[:12]
+    return name if config_name == "config" else f"{config_name}-{name}"
