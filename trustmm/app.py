@@ -1,5 +1,6 @@
 """The command line: configuration in, one finished job out. Hydra, files and tracking meet here and nowhere else."""
 
+import json
 import logging
 import os
 import platform
@@ -155,6 +156,8 @@ def execute(
         result = run_job(data, job, cache=Cache(Path(config.cache_dir)), on_epoch=on_epoch)
     stored = write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    if data.provenance is not None:
+        (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
     publish(stored, tracked)
     return stored
 
