@@ -25,7 +25,7 @@ def is_gzip(path: Path) -> bool:
 def open_binary(path: Path) -> BinaryIO:
     """The bytes of a file, unpacked if it is gzip."""
     if is_gzip(path):
-        return io.BufferedReader(gzip.open(path, "rb"), 2**20)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path, "rb"), 2**20)
     return path.open("rb", buffering=2**20)
 
 
