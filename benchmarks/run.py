@@ -167,11 +167,53 @@ def rectify() -> dict:
     return {"seconds": elapsed, "inputs_and_output_gib": size, "peak_before_gib": before}
 
 
+def write_reviews(path: Path, count: int) -> None:
+    """Synthetic reviews in the format of 2014, packed, with the proportions of Electronics and a skewed activity."""
+    import gzip
+
+    rng, block = np.random.default_rng(0), 100_000
+    num_users, num_items = max(1, int(count * 0.54)), max(1, int(count * 0.061))
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as handle:
+        for start in range(0, count, block):
+            size = min(block, count - start)
+            users = (num_users * rng.random(size) ** 6).astype(int).tolist()
+            items = (num_items * rng.random(size) ** 3).astype(int).tolist()
+            times = rng.integers(9e8, 1.4e9, size).tolist()
+            handle.writelines(
+                f'{{"reviewerID": "A{user:013d}", "asin": "B{item:09d}", "reviewerName": "somebody", "helpful": [0, 0], '
+                f'"reviewText": "{"a few words of praise " * 10}", "overall": 5.0, "summary": "good", '
+                f'"unixReviewTime": {time}, "reviewTime": "07 16, 2013"}}\n'
+                for user, item, time in zip(users, items, times, strict=True)
+            )
+
+
+def prepare(count: str = "2000000") -> dict:
+    """A data set folder from a packed file of that many reviews."""
+    import tempfile
+
+    from trustmm.dataset.prepare.pipeline import Preparation
+    from trustmm.dataset.prepare.pipeline import prepare as run
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "reviews.json.gz"
+        write_reviews(path, int(count))
+        before, started, cpu = peak_gib(), time.perf_counter(), time.process_time()
+        steps = run(Preparation(out=Path(place) / "toys", interactions=(path,)))["steps"]
+        elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+        size = path.stat().st_size / 2**20
+    sizes = {
+        f"{when}_{what}": step[what]
+        for when, step in (("raw", steps[0]), ("core", steps[-1]))
+        for what in ("interactions", "users", "items")
+    }
+    return {"seconds": elapsed, "cpu_seconds": cpu, "file_mib": size, "peak_before_gib": before, **sizes}
+
+
 def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-MEASURES = {"kernels": kernels, "segments": segments, "rectify": rectify, "backbone": backbone}
+MEASURES = {"kernels": kernels, "segments": segments, "rectify": rectify, "prepare": prepare, "backbone": backbone}
 
 
 def measure(*arguments: str) -> dict:
@@ -208,6 +250,11 @@ def report() -> None:
     row = measure("rectify")
     sizes = f"peak {row['peak_gib']:.1f} GiB (inputs and output {row['inputs_and_output_gib']:.1f} GiB)"
     lines += ["", f"Rectifying 63,001 items with 4096 + 384 features: {row['seconds']:.0f} s, {sizes}.", ""]
+    row = measure("prepare")
+    raw, core = (
+        f"{row[f'{when}_interactions']:,} reviews of {row[f'{when}_users']:,} users" for when in ("raw", "core")
+    )
+    lines += [f"Preparing {raw} (5-core: {core}): {row['seconds']:.0f} s, peak {row['peak_gib']:.1f} GiB.", ""]
     parts = [f"{name} {value * 1000:.1f} ms" for name, value in measure("segments").items() if name != "peak_gib"]
     lines += [f"Segment log-sum-exp of 1.3 million entries in 63,001 segments, float64: {', '.join(parts)}.", ""]
     (ROOT / "docs" / "performance.md").write_text("\n".join(lines), encoding="utf-8")

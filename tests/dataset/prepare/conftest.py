@@ -1,36 +1,13 @@
 """Small raw files in every format, made on the spot."""
 
 import gzip
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 USERS, ITEMS = 12, 8
-WIDTH = 4
-
-
-class WordEncoder:
-    """An encoder without a library: numbers drawn from the hash of a text. Counts its calls; can be told to fail."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.calls: list[list[str]] = []
-        self.fail_at = fail_at
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"library": "words", "version": "1"}
-
-    def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
-        if len(self.calls) == self.fail_at:
-            raise KeyboardInterrupt
-        self.calls.append(list(batch))
-        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest()[: 4 * WIDTH], dtype="<u4") for text in batch]
-        return (np.stack(rows) / 2**32).astype(np.float32)
 
 
 @pytest.fixture
@@ -56,15 +33,3 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write_lines
-
-
-def review_2014(user: str, item: str, time: int) -> str:
-    return json.dumps({"reviewerID": user, "asin": item, "overall": 5.0, "unixReviewTime": time, "reviewText": "ok"})
-
-
-def review_2023(user: str, item: str, time: int) -> str:
-    return json.dumps({"rating": 4, "asin": "x" + item, "parent_asin": item, "user_id": user, "timestamp": time * 1000})
-
-
-def as_csv(user: str, item: str, time: int) -> str:
-    return f"{user},{item},5.0,{time}"

@@ -1,9 +1,11 @@
 """From raw files to a folder: every format, what is counted, what is refused at once, what survives an interruption."""
 
+import gzip
+import hashlib
 import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
 
-from tests.dataset.prepare.conftest import ITEMS, USERS, WIDTH, WordEncoder, as_csv, review_2014, review_2023
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import read_names
@@ -24,6 +26,39 @@ from trustmm.dataset.prepare.pipeline import Preparation, prepare
 
 Write = Callable[..., Path]
 Pairs = list[tuple[str, str, int]]
+USERS, ITEMS = 12, 8
+"""Sizes of the fixture `pairs`."""
+WIDTH = 4
+
+
+class WordEncoder:
+    """An encoder without a library: numbers drawn from the hash of a text. Counts its calls; can be told to fail."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.calls: list[list[str]] = []
+        self.fail_at = fail_at
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"library": "words", "version": "1"}
+
+    def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
+        if len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        self.calls.append(list(batch))
+        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest()[: 4 * WIDTH], dtype="<u4") for text in batch]
+        return (np.stack(rows) / 2**32).astype(np.float32)
+
+
+def review_2014(user: str, item: str, time: int) -> str:
+    return json.dumps({"reviewerID": user, "asin": item, "overall": 5.0, "unixReviewTime": time, "reviewText": "ok"})
+
+
+def review_2023(user: str, item: str, time: int) -> str:
+    return json.dumps({"rating": 4, "asin": "x" + item, "parent_asin": item, "user_id": user, "timestamp": time * 1000})
+
+
+def as_csv(user: str, item: str, time: int) -> str:
+    return f"{user},{item},5.0,{time}"
 
 
 def read(folder: Path) -> Dataset:
@@ -247,8 +282,6 @@ def test_binary_image_features(name: str, write: Write, pairs: Pairs, tmp_path: 
     content = [record("unknown001", rng.random(4096)), *(record(*pair) for pair in rows.items())]
     content += [record("B000000000", spoiled), record("B000000007", spoiled)]
     path = write(name, [])
-    import gzip
-
     path.write_bytes(gzip.compress(b"".join(content)) if name.endswith("gz") else b"".join(content))
     made = make(tmp_path / "toys", write("r.json", (review_2014(*pair) for pair in pairs)), image_features=path)
     assert cases(made, name) == {

@@ -65,7 +65,7 @@ def by_item(
 
 def by_place(rows: NDArray[np.float32], places: Sequence[int], count: int, facts: Mapping[str, Any]) -> ItemFeatures:
     """Encoded rows (N, D) of the items `places`, among `count` items; rows that are not finite count as missing."""
-    finite: NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
     matrix, known = np.zeros((count, rows.shape[1]), dtype=np.float32), np.zeros(count, dtype=bool)
     for start in range(0, len(rows), 4096):  # a copy of all chosen rows would be another matrix in memory
         part = slice(start, start + 4096)
