@@ -180,7 +180,7 @@ def write_reviews(path: Path, count: int) -> None:
             items = (num_items * rng.random(size) ** 3).astype(int).tolist()
             times = rng.integers(9e8, 1.4e9, size).tolist()
             handle.writelines(
-                f'{{"reviewerID": "A{user:013d}", "asin": "B{item:09d}", "reviewerName": "somebody", "helpful": [0, 0], '
+                f'{{"reviewerID": "A{user:013d}", "asin": "B{item:09d}", "reviewerName": "somebody", '
                 f'"reviewText": "{"a few words of praise " * 10}", "overall": 5.0, "summary": "good", '
                 f'"unixReviewTime": {time}, "reviewTime": "07 16, 2013"}}\n'
                 for user, item, time in zip(users, items, times, strict=True)
