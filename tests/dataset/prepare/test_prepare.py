@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -509,3 +511,20 @@ def test_image_hash_is_of_the_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"same")
     assert ImageFile(tmp_path / "a").sha256 == ImageFile(tmp_path / "b").sha256
+
+
+@pytest.mark.slow
+def test_prepared_folder_trains_and_its_provenance_stays_with_the_result(write: Write, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = {(f"u{user}", f"i{item}") for user in range(40) for item in rng.choice(25, 8, replace=False)}
+    meta = [json.dumps({"item": f"i{item}", "title": f"thing {item}"}) for item in range(25)]
+    path = write("r.csv", ["user,item", *(",".join(pair) for pair in sorted(rows))])
+    out = tmp_path / "toys"
+    made = make(out, path, metadata=write("m.json", meta), encoder=WordEncoder(), core=3)
+    short = ("training.epochs=2", "tracking=none", "output_dir=results")
+    command = [sys.executable, "-m", "trustmm", "dataset=folder", f"dataset.root={out}", "backbone=freedom", *short]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result = tmp_path / done.stdout.splitlines()[-1].split("result=")[1]
+    assert json.loads(result.read_text())["dataset_digest"] == made["digest"]
+    assert json.loads((result.parent / "dataset.json").read_text())["digest"] == made["digest"]
