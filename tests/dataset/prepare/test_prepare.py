@@ -433,6 +433,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     ),
     "feature suffix": (lambda d: {"features": {"visual": FeatureFile(d / "r.json")}}, r"expected \.parquet or \.npy"),
     "core too high": (lambda d: {"core": 50}, r"no pairs are left of 96 read, 96 distinct pairs: the 50-core is empty"),
+    "nothing usable": (lambda d: {"user": "overall"}, "no pairs are left of 0 read"),
     "images no folder": (lambda d: {"images": d / "r.json"}, "is not a folder"),
 }
 

@@ -28,7 +28,7 @@ def by_item(
 ) -> ItemFeatures:
     """Rows keyed by item name, put where the items are.
 
-    A row that is not finite, of an item that is not in the data set, or of one that had a row before is counted.
+    A row that is not finite (or empty), of an item that is not in the data set, or of one that had a row before is counted.
 
     Args:
         rows: item name and row (D,), in any order.
@@ -41,19 +41,19 @@ def by_item(
     matrix, known = np.empty((0, 0), dtype=np.float32), np.zeros(len(numbers), dtype=bool)
     other = None
     for name, row in rows:
-        if not matrix.size:
-            matrix = np.zeros((len(numbers), len(row)), dtype=np.float32)
         place = numbers.get(name)
         if place is None:
             other = name
             tally.add("item not in the data set", name)
         elif known[place]:
             tally.add("item with a row before", name)
-        elif len(row) != matrix.shape[1]:
-            raise ValueError(f"{source}: item {name} has {len(row)} numbers, expected {matrix.shape[1]} as before")
-        elif not np.isfinite(row).all():
+        elif not len(row) or not np.isfinite(row).all():
             tally.add("row that is not finite", name)
         else:
+            if not matrix.size:
+                matrix = np.zeros((len(numbers), len(row)), dtype=np.float32)
+            if len(row) != matrix.shape[1]:
+                raise ValueError(f"{source}: item {name} has {len(row)} numbers, expected {matrix.shape[1]} as before")
             matrix[place], known[place] = row, True
     if not known.any():
         wanted = next(iter(numbers), None)

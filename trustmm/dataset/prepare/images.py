@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def binary_rows(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
                     raise ValueError(f"{path}: {_wrong_size(done)}")
                 for record in np.frombuffer(block, dtype=RECORD):
                     yield record["item"].decode("ascii", errors="replace"), record["row"]
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path}: damaged after {done} bytes ({error}); fetch the file again") from error
 
 

@@ -106,6 +106,9 @@ class Collector:
 
     def __init__(self, *, need_time: bool) -> None:
         self.need_time = need_time
+        self._clear()
+
+    def _clear(self) -> None:
         self._user_numbers: dict[str, int] = {}
         self._item_numbers: dict[str, int] = {}
         self._users, self._items, self._times = array("i"), array("i"), array("d")
@@ -132,7 +135,7 @@ class Collector:
         users, items = np.array(self._users, dtype=np.int64), np.array(self._items, dtype=np.int64)
         times = np.array(self._times, dtype=np.float64)
         names = list(self._user_numbers), list(self._item_numbers)
-        self.__init__(need_time=self.need_time)  # type: ignore[misc]
+        self._clear()
         return Interactions(users, items, times, *names)
 
 
