@@ -49,7 +49,7 @@ def test_vision_model_gives_its_last_hidden_layer(name: str, pictures: list[Imag
     assert rows.shape == (3, 512)
     assert np.isnan(rows).any(axis=1).tolist() == [False, False, True]
     assert_allclose(encoder.encode(pictures[1:2])[0], rows[1], rtol=1e-3, atol=1e-4)
-    with pytest.raises(ValueError, match="do not fit the model"):
+    with pytest.raises(ValueError, match="cannot be read; expected tensors"):
         VisionEncoder(name, pictures[2].path)
 
 

@@ -28,7 +28,7 @@ def by_item(
 ) -> ItemFeatures:
     """Rows keyed by item name, put where the items are.
 
-    A row that is not finite (or empty), of an item that is not in the data set, or of one that had a row before is counted.
+    A row that is empty or not finite, of an item that is not in the data set, or of one that had a row is counted.
 
     Args:
         rows: item name and row (D,), in any order.

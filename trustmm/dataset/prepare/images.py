@@ -195,9 +195,13 @@ def _load(model: torch.nn.Module, weights: Path) -> None:
             state = load_file(weights)
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
     except ImportError:
         raise
     except Exception as error:  # noqa: BLE001 - each format has its own errors
-        reason = str(error).splitlines()[0][:200]
-        raise ValueError(f"--vision-weights {weights} do not fit the model ({reason})") from error
+        what = "expected tensors saved by torch.save or as .safetensors, no other objects"
+        raise ValueError(f"--vision-weights {weights} cannot be read; {what}") from error
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        lines = " ".join(str(error).split())
+        raise ValueError(f"--vision-weights {weights} do not fit the model: {lines[:200]}") from error
