@@ -267,6 +267,46 @@ def edit() -> dict:
     return result
 
 
+def write_reviews(path: Path, count: int) -> None:
+    """Synthetic reviews in the format of 2014, packed, with the proportions of Electronics and a skewed activity."""
+    import gzip
+
+    rng, block = np.random.default_rng(0), 100_000
+    num_users, num_items = max(1, int(count * 0.54)), max(1, int(count * 0.061))
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as handle:
+        for start in range(0, count, block):
+            size = min(block, count - start)
+            users = (num_users * rng.random(size) ** 6).astype(int).tolist()
+            items = (num_items * rng.random(size) ** 3).astype(int).tolist()
+            times = rng.integers(9e8, 1.4e9, size).tolist()
+            handle.writelines(
+                f'{{"reviewerID": "A{user:013d}", "asin": "B{item:09d}", "reviewerName": "somebody", '
+                f'"reviewText": "{"a few words of praise " * 10}", "overall": 5.0, "summary": "good", '
+                f'"unixReviewTime": {time}, "reviewTime": "07 16, 2013"}}\n'
+                for user, item, time in zip(users, items, times, strict=True)
+            )
+
+
+def prepare(count: str = "2000000") -> dict:
+    """A data set folder from a packed file of that many reviews."""
+    from trustmm.dataset.prepare.pipeline import Preparation
+    from trustmm.dataset.prepare.pipeline import prepare as run
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "reviews.json.gz"
+        write_reviews(path, int(count))
+        before, started, cpu = peak_gib(), time.perf_counter(), time.process_time()
+        steps = run(Preparation(out=Path(place) / "toys", interactions=(path,)))["steps"]
+        elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+        size = path.stat().st_size / 2**20
+    sizes = {
+        f"{when}_{what}": step[what]
+        for when, step in (("raw", steps[0]), ("core", steps[-1]))
+        for what in ("interactions", "users", "items")
+    }
+    return {"seconds": elapsed, "cpu_seconds": cpu, "file_mib": size, "peak_before_gib": before, **sizes}
+
+
 def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -276,6 +316,7 @@ MEASURES = {
     "segments": segments,
     "rectify": rectify,
     "edit": edit,
+    "prepare": prepare,
     "backbone": backbone,
     "scale": scale,
 }
@@ -329,6 +370,11 @@ def report() -> None:
     edits = [f"{name} {row[f'{op}_s']:.0f} s" for op, name in (("prune", "pruning"), ("complete", "completing"))]
     lines += [f"Editing 5 % of {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
     lines += [f"{', '.join(edits)}, peak {row['peak_gib']:.1f} GiB.", ""]
+    row = measure("prepare")
+    raw, core = (
+        f"{row[f'{when}_interactions']:,} reviews of {row[f'{when}_users']:,} users" for when in ("raw", "core")
+    )
+    lines += [f"Preparing {raw} (5-core: {core}): {row['seconds']:.0f} s, peak {row['peak_gib']:.1f} GiB.", ""]
     parts = [f"{name} {value * 1000:.1f} ms" for name, value in measure("segments").items() if name != "peak_gib"]
     lines += [f"Segment log-sum-exp of 1.3 million entries in 63,001 segments, float64: {', '.join(parts)}.", ""]
     users, items, pairs = ELECTRONICS_SIZE

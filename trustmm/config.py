@@ -32,6 +32,13 @@ class JobConfig:
     cache_dir: str = "${output_dir}/cache"
 
 
+@dataclass
+class RectifyConfig(JobConfig):
+    """Top level of `trustmm.rectify`: a job's, and where the folder goes."""
+
+    out: str | None = None
+
+
 def config_folder() -> Path:
     """The folder of the YAML files: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -42,6 +49,7 @@ def register() -> None:
     """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
+    store.store(name="rectify_schema", node=RectifyConfig)
     for name in ("eta_of", "modality_weight", "k_of", "modalities"):
         store.store(group="schema", name=name, node=_open_node(name))
     OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
