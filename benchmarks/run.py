@@ -243,11 +243,83 @@ def rectify() -> dict:
     return {"seconds": elapsed, "inputs_and_output_gib": size, "peak_before_gib": before}
 
 
+def edit() -> dict:
+    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions; item degrees are skewed."""
+    from trustmm.build import build
+    from trustmm.dataset.data import TrainData
+    from trustmm.graph.edges import Edges
+    from trustmm.prior.lightgcn import Prior
+
+    num_users, num_items, count = ELECTRONICS_SIZE
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, num_users, 2 * count) * num_items + (num_items * rng.random(2 * count) ** 2).astype(int)
+    keys = np.sort(rng.permutation(np.unique(keys))[:count])
+    train = TrainData(*[Edges.from_keys(keys, num_users, num_items)] * 2, {})
+    prior = Prior(*(rng.standard_normal((size, 64), dtype=np.float32) for size in (num_users, num_items)))
+    result = {"pairs": count, "peak_before_gib": peak_gib()}
+    for op in ("prune", "complete"):
+        stage = build(config("edit=both", f"edit.op={op}"), "edit")
+        started, started_cpu = time.perf_counter(), time.process_time()
+        proposal = stage(train, lambda: prior, device=torch.device("cpu"))
+        result[f"{op}_s"], result[f"{op}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
+        result[f"{op}_pairs"] = len(proposal.removed) + len(proposal.added)
+        result[f"{op}_peak_gib"] = peak_gib()
+    return result
+
+
+def write_reviews(path: Path, count: int) -> None:
+    """Synthetic reviews in the format of 2014, packed, with the proportions of Electronics and a skewed activity."""
+    import gzip
+
+    rng, block = np.random.default_rng(0), 100_000
+    num_users, num_items = max(1, int(count * 0.54)), max(1, int(count * 0.061))
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as handle:
+        for start in range(0, count, block):
+            size = min(block, count - start)
+            users = (num_users * rng.random(size) ** 6).astype(int).tolist()
+            items = (num_items * rng.random(size) ** 3).astype(int).tolist()
+            times = rng.integers(9e8, 1.4e9, size).tolist()
+            handle.writelines(
+                f'{{"reviewerID": "A{user:013d}", "asin": "B{item:09d}", "reviewerName": "somebody", '
+                f'"reviewText": "{"a few words of praise " * 10}", "overall": 5.0, "summary": "good", '
+                f'"unixReviewTime": {time}, "reviewTime": "07 16, 2013"}}\n'
+                for user, item, time in zip(users, items, times, strict=True)
+            )
+
+
+def prepare(count: str = "2000000") -> dict:
+    """A data set folder from a packed file of that many reviews."""
+    from trustmm.dataset.prepare.pipeline import Preparation
+    from trustmm.dataset.prepare.pipeline import prepare as run
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "reviews.json.gz"
+        write_reviews(path, int(count))
+        before, started, cpu = peak_gib(), time.perf_counter(), time.process_time()
+        steps = run(Preparation(out=Path(place) / "toys", interactions=(path,)))["steps"]
+        elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+        size = path.stat().st_size / 2**20
+    sizes = {
+        f"{when}_{what}": step[what]
+        for when, step in (("raw", steps[0]), ("core", steps[-1]))
+        for what in ("interactions", "users", "items")
+    }
+    return {"seconds": elapsed, "cpu_seconds": cpu, "file_mib": size, "peak_before_gib": before, **sizes}
+
+
 def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-MEASURES = {"kernels": kernels, "segments": segments, "rectify": rectify, "backbone": backbone, "scale": scale}
+MEASURES = {
+    "kernels": kernels,
+    "segments": segments,
+    "rectify": rectify,
+    "edit": edit,
+    "prepare": prepare,
+    "backbone": backbone,
+    "scale": scale,
+}
 
 
 def measure(*arguments: str) -> dict:
@@ -294,6 +366,15 @@ def report() -> None:
     row = measure("rectify")
     sizes = f"peak {row['peak_gib']:.1f} GiB (inputs and output {row['inputs_and_output_gib']:.1f} GiB)"
     lines += ["", f"Rectifying 63,001 items with 4096 + 384 features: {row['seconds']:.0f} s, {sizes}.", ""]
+    row = measure("edit")
+    edits = [f"{name} {row[f'{op}_s']:.0f} s" for op, name in (("prune", "pruning"), ("complete", "completing"))]
+    lines += [f"Editing 5 % of {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
+    lines += [f"{', '.join(edits)}, peak {row['peak_gib']:.1f} GiB.", ""]
+    row = measure("prepare")
+    raw, core = (
+        f"{row[f'{when}_interactions']:,} reviews of {row[f'{when}_users']:,} users" for when in ("raw", "core")
+    )
+    lines += [f"Preparing {raw} (5-core: {core}): {row['seconds']:.0f} s, peak {row['peak_gib']:.1f} GiB.", ""]
     parts = [f"{name} {value * 1000:.1f} ms" for name, value in measure("segments").items() if name != "peak_gib"]
     lines += [f"Segment log-sum-exp of 1.3 million entries in 63,001 segments, float64: {', '.join(parts)}.", ""]
     users, items, pairs = ELECTRONICS_SIZE

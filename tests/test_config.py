@@ -101,6 +101,12 @@ def test_sweep_id_does_not_depend_on_the_order_of_arguments() -> None:
     assert len(sweep_id("seed=0,1")) == 12
 
 
+def test_sweep_of_a_template_has_a_folder_of_its_own() -> None:
+    names = [OmegaConf.create({"name": f"${{sweep_id:[],{name}}}"}).name for name in ("config", "fig5", "table2")]
+    assert len(set(names)) == 3
+    assert names[1].startswith("fig5-")
+
+
 def test_cache_lies_in_the_output_folder() -> None:
     assert composed("output_dir=elsewhere").cache_dir == "elsewhere/cache"
     assert composed("cache_dir=shared").cache_dir == "shared"

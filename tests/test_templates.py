@@ -4,57 +4,69 @@ import functools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
 
 from trustmm.app import build_stages
 from trustmm.config import config_folder, register
 from trustmm.identity import describe
 from trustmm.job import Job
+from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.space import Space, parse_space
+from trustmm.sweep.studies import variants
+from trustmm.sweep.study import Objectives, check_options
 
 FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 CONTROLS = [template for template in TEMPLATES if template.endswith("controls")]
+FIGURES = {"table2_clean", "fig2_modality_robustness", "fig3_lambda_tau", "fig3_optuna", "fig5_ablation"}
+
+
+def composed(template: str, *overrides: str, hydra: bool = False) -> Any:
+    with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
+        return compose(template, overrides=[SEARCH, "tracking=none", *overrides], return_hydra_config=hydra)
+
+
+def spaces(template: str) -> list[tuple[Space, int]]:
+    """Of every study of a template: where it looks, and its number of jobs."""
+    register()
+    Plugins.instance()
+    sweeper = composed(template, hydra=True).hydra.sweeper
+    if "n_trials" not in sweeper:
+        space = parse_space(sweeper.params, [])
+        return [(space, len(space.cells()))]
+    options = StudyOptions(**{key: value for key, value in sweeper.items() if key != "_target_"})
+    for variant in (found := variants(options, [], FOLDER)):
+        check_options(options, variant.space, Objectives.of(options))
+    assert options.n_trials is not None
+    return [(variant.space, options.n_trials) for variant in found]
 
 
 def jobs(template: str) -> list[list[str]]:
-    """The overrides of every job of a template."""
-    register()
-    Plugins.instance()
-    with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
-        found = compose(template, overrides=[SEARCH], return_hydra_config=True)
-    params = [f"{key}={value}" for key, value in found.hydra.sweeper.params.items()]
-    overrides = OverridesParser.create().parse_overrides(params)
-    (batch,) = BasicSweeper.split_arguments(overrides, None)
-    return batch
-
-
-def composed(template: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(FOLDER)):
-        return compose(template, overrides=[SEARCH, "tracking=none", *overrides])
+    """The overrides of every job of a grid."""
+    ((space, _),) = spaces(template)
+    return [list(space.overrides(cell)) for cell in space.cells()]
 
 
 def seeds(template: str) -> list[str]:
-    """Different seeds of a template's jobs, as overrides, in their order; none if the seed is not swept."""
+    """Different seeds of a grid's jobs, as overrides, in their order; none if the seed is not swept."""
     return list(dict.fromkeys(word for overrides in jobs(template) for word in overrides if word.startswith("seed=")))
 
 
 @functools.cache
-def built(template: str) -> list[tuple[DictConfig, Job]]:
-    """Configuration and stages of every job of a template; of jobs that differ by their seed, of the last."""
+def built(template: str) -> list[tuple[Any, Job]]:
+    """Configuration and stages of every job of a grid; of jobs that differ by their seed, of the last."""
     last = seeds(template)[-1:]
     configs = [composed(template, *overrides) for overrides in jobs(template) if set(last) <= set(overrides)]
     return [(config, build_stages(config)[0]) for config in configs]
 
 
-def test_there_are_templates() -> None:
-    assert TEMPLATES
+def test_every_figure_has_its_template_and_its_quick_twin() -> None:
+    assert set(TEMPLATES) >= FIGURES | {f"quick_{name}" for name in FIGURES} | {"tune_backbone", "quick_tune_backbone"}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -65,13 +77,33 @@ def test_template_says_question_command_and_number_of_jobs_and_composes_to_it(te
     assert f"--config-dir multirun_templates --config-name {template}" in command
     expected = re.fullmatch(r"# (\d+) jobs?", count)
     assert expected, count
-    assert len(jobs(template)) == int(expected[1])
+    assert sum(count for _, count in spaces(template)) == int(expected[1])
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_job_of_a_template_builds(template: str) -> None:
-    for config, job in built(template):
-        assert job.seed == config.seed
+def test_every_value_of_a_template_builds_and_seeds_go_together(template: str) -> None:
+    for space, _ in spaces(template):
+        for values in space.probes():
+            config = composed(template, *space.overrides(values))
+            job, _, _ = build_stages(config)
+            assert job.corruption.seed == job.seed == values.get("seed", config.seed)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_data_can_be_chosen_on_the_command_line(template: str) -> None:
+    config = composed(template, "dataset=sports_attr", "dataset.root=/data")
+    assert (config.dataset.name, config.dataset.root) == ("sports", "/data")
+
+
+@pytest.mark.parametrize("template", [f"quick_{name}" for name in (*sorted(FIGURES), "tune_backbone")])
+def test_quick_twin_is_small_and_asks_what_the_full_one_asks(template: str) -> None:
+    quick, full = composed(template), composed(template.removeprefix("quick_"))
+    assert quick.dataset.num_interactions < full.dataset.num_interactions
+    assert quick.training.epochs < full.training.epochs
+    assert quick.corruption.eta == full.corruption.eta
+    axes = [{axis.key for space, _ in spaces(name) for axis in space.axes} for name in (template, template[6:])]
+    assert axes[0] == axes[1]
+    assert sum(count for _, count in spaces(template)) < sum(count for _, count in spaces(template[6:]))
 
 
 @pytest.mark.parametrize("template", CONTROLS)
@@ -88,7 +120,8 @@ def test_second_command_of_the_controls_is_the_same_study_without_content(templa
     command = re.search(r"second command, (\d+) jobs:\n# python -m trustmm -m (.*)\n", text)
     assert command
     words = command[2].split()
-    (batch,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
+    space = parse_space({}, words)
+    batch = [list(space.overrides(cell)) for cell in space.cells()]
     assert len(batch) == int(command[1]) == len(seeds(template))
     own_data = [word for word in words if word.startswith("dataset")]
     sweep = composed(template, "backbone=lightgcn", *own_data, *jobs(template)[0])

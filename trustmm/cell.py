@@ -1,5 +1,6 @@
 """One cell of a results table: from its composed configuration to a result that is stored and known to tracking."""
 
+import json
 import logging
 import os
 import platform
@@ -173,6 +174,8 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
 
         result = run_job(data, cell.job, cache=Cache(Path(cell.config.cache_dir)), on_epoch=on_epoch)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cell.config, resolve=True), encoding="utf-8")
+    if data.provenance is not None:
+        (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
     return write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
 
 

@@ -32,6 +32,13 @@ class JobConfig:
     cache_dir: str = "${output_dir}/cache"
 
 
+@dataclass
+class RectifyConfig(JobConfig):
+    """Top level of `trustmm.rectify`: a job's, and where the folder goes."""
+
+    out: str | None = None
+
+
 def config_folder() -> Path:
     """The folder of the YAML files: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -42,6 +49,7 @@ def register() -> None:
     """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
+    store.store(name="rectify_schema", node=RectifyConfig)
     for name in ("eta_of", "modality_weight", "k_of", "modalities"):
         store.store(group="schema", name=name, node=_open_node(name))
     OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
@@ -54,6 +62,7 @@ def _open_node(name: str) -> DictConfig:
     return node
 
 
-def _sweep_id(overrides: list[str]) -> str:
-    """Name of a sweep: the same command, in any order of its arguments, is the same sweep."""
-    return digest(sorted(overrides))[:12]
+def _sweep_id(overrides: list[str], config_name: str = "config") -> str:
+    """Name of a sweep: the same command, in any order of its arguments, is the same sweep; a template leads."""
+    name = digest(sorted(overrides))[:12]
+    return name if config_name == "config" else f"{config_name}-{name}"

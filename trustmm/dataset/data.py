@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class Dataset:
     valid: Edges
     test: Edges
     features: Features
+    provenance: Mapping[str, Any] | None = None
+    """Where a prepared folder comes from, its ``dataset.json``; determines nothing."""
 
     @property
     def num_users(self) -> int:
@@ -62,6 +65,11 @@ class Dataset:
     def observed(self) -> Edges:
         """Pairs of all three splits."""
         return self.train.union(self.valid).union(self.test)
+
+    @cached_property
+    def held_out(self) -> Edges:
+        """Pairs of validation and test."""
+        return self.valid.union(self.test)
 
     @cached_property
     def digest(self) -> str:

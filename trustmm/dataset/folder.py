@@ -3,24 +3,22 @@
 # Shapes: E rows of the .inter file, U users, I items, D feature width. Row r of the table stands on line r + 2.
 
 import re
-import tokenize
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.data import Dataset
+from trustmm.dataset.layout import SPLITS, is_modality, is_plain
+from trustmm.dataset.matrix import open_matrix
+from trustmm.dataset.provenance import FILE, check_files, modalities, read_provenance
 from trustmm.graph.edges import Edges, IntArray
 
 COLUMNS = ("userID", "itemID", "x_label")
-SPLITS = ("train", "valid", "test")
-NPY_MAGIC = b"\x93NUMPY"
-PLAIN_NAME = re.compile(r"\w[\w .+-]*")
 INTEGER = re.compile(r" *[+-]?[0-9]+ *")
 IDS = "numbered 0, 1, 2, ..."
 
@@ -33,48 +31,66 @@ class FolderDataset:
     order; other columns are ignored, but every row has as many as the header. U and I are the largest ids plus one.
     A feature file is a float matrix (I, D), rows are item ids, and becomes float32 in memory. Nothing is repaired.
 
+    Where the folder has a ``dataset.json`` (see `trustmm.dataset.provenance`), the files that are read must be the ones
+    it describes. Such a folder needs no options: it can be `root` itself, and lists its own modalities.
+
     The dataset folder may be a link to another place; the files in it may not lead out of it.
 
     Raises: ValueError when built, for what the user typed; when called, for missing files and what files hold.
     """
 
-    name: str
-    """Folder below `root` and stem of the .inter file."""
+    name: str | None
+    """Folder below `root` and stem of the .inter file; None if `root` is a folder with a ``dataset.json``."""
     root: str | None
     """Folder of data sets; None or empty (TRUSTMM_DATA not set) is refused with a hint."""
-    modalities: Mapping[str, str]
-    """Modality to file name, such as ``{"visual": "image_feat.npy"}``; may be empty."""
+    modalities: Mapping[str, str] | None
+    """Modality to file name, such as ``{"visual": "image_feat.npy"}``; may be empty; None for what
+    ``dataset.json`` lists, without one nothing."""
 
     def __post_init__(self) -> None:
-        if not _is_plain(self.name):
+        if self.name is None and not (self.root and (Path(self.root).expanduser() / FILE).is_file()):
+            raise ValueError(
+                f"dataset.name must be given: the folder below dataset.root; only a folder that trustmm wrote, "
+                f"with a {FILE} in it, can be dataset.root itself"
+            )
+        if self.name is not None and not is_plain(self.name):
             raise ValueError(f"dataset.name must be a plain folder name such as sports, got {self.name!r}")
         if not self.root:
             raise ValueError(
                 f"dataset.root is not set: give the folder that holds {self.name}/{self.name}.inter, "
                 "as dataset.root=/path/to/data or in the environment variable TRUSTMM_DATA"
             )
-        if not isinstance(self.modalities, Mapping):
-            raise ValueError(f"dataset.modalities must map modality to .npy file, got {self.modalities!r}")
-        for modality, file in self.modalities.items():
-            if not (isinstance(modality, str) and modality.isidentifier()):
-                raise ValueError(f"dataset.modalities: a modality must be a name such as visual, got {modality!r}")
-            if not (_is_plain(file) and file.endswith(".npy")):
-                raise ValueError(f"dataset.modalities.{modality} must be a .npy file name without path, got {file!r}")
+        if self.modalities is not None:
+            _check_modalities(self.modalities)
 
     def __call__(self) -> Dataset:
         """Read and check everything. Shapes: features (I, D), float32."""
-        folder = self._folder()
-        inter = _locate(folder, f"{self.name}.inter", "the interactions of dataset.name")
-        files = {m: _locate(folder, file, f"dataset.modalities.{m}") for m, file in self.modalities.items()}
-        table = _read_inter(inter)
-        num_users, num_items = (int(ids.max()) + 1 for ids in (table[:, 0], table[:, 1]))
-        splits = [table[table[:, 2] == label] for label in range(len(SPLITS))]
-        train, valid, test = (Edges.of(rows[:, 0], rows[:, 1], num_users, num_items) for rows in splits)
-        features = {m: _read_features(file, f"dataset.modalities.{m}", num_items) for m, file in files.items()}
-        return Dataset(self.name, train, valid, test, features)
+        folder = self.folder()
+        provenance = read_provenance(folder)
+        name = self.name or (provenance or {})["name"]
+        inter = _locate(folder, f"{name}.inter", "the interactions of dataset.name")
+        listed = self.files(provenance)
+        files = {m: _locate(folder, file, f"dataset.modalities.{m}") for m, file in listed.items()}
+        if provenance is not None:
+            check_files([inter, *files.values()], provenance)
+        train, valid, test = read_splits(inter)
+        features = {m: _read_features(file, f"dataset.modalities.{m}", train.num_items) for m, file in files.items()}
+        return Dataset(name, train, valid, test, features, provenance)
 
-    def _folder(self) -> Path:
+    def files(self, provenance: Mapping[str, object] | None) -> dict[str, str]:
+        """Modality to file name: the option, or what the folder's ``dataset.json`` lists."""
+        if self.modalities is not None:
+            return dict(self.modalities)
+        return modalities(provenance) if provenance is not None else {}
+
+    def folder(self) -> Path:
+        """The folder of the data set.
+
+        Raises: ValueError if it is not there.
+        """
         root = Path(str(self.root)).expanduser()
+        if self.name is None:
+            return root
         folder = root / self.name
         if not root.is_dir():
             raise ValueError(f"dataset.root={root} is not a folder; expected the folder that holds {self.name}/")
@@ -86,8 +102,27 @@ class FolderDataset:
         return folder
 
 
-def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and PLAIN_NAME.fullmatch(name) is not None and ".." not in name
+def read_splits(inter: Path) -> tuple[Edges, Edges, Edges]:
+    """Train, validation and test pairs of a .inter file, over the same users and items.
+
+    Raises: ValueError with file and line for anything but whole ids from 0, labels 0 to 2, each pair once and no split
+    empty.
+    """
+    table = _read_inter(inter)
+    num_users, num_items = (int(ids.max()) + 1 for ids in (table[:, 0], table[:, 1]))
+    rows = (table[table[:, 2] == label] for label in range(len(SPLITS)))
+    train, valid, test = (Edges.of(part[:, 0], part[:, 1], num_users, num_items) for part in rows)
+    return train, valid, test
+
+
+def _check_modalities(modalities: object) -> None:
+    if not isinstance(modalities, Mapping):
+        raise ValueError(f"dataset.modalities must map modality to .npy file, got {modalities!r}")
+    for modality, file in modalities.items():
+        if not is_modality(modality):
+            raise ValueError(f"dataset.modalities: a modality must be a name such as visual, got {modality!r}")
+        if not (is_plain(file) and file.endswith(".npy")):
+            raise ValueError(f"dataset.modalities.{modality} must be a .npy file name without path, got {file!r}")
 
 
 def _listed(names: Iterable[str], limit: int = 20) -> str:
@@ -218,11 +253,7 @@ def _check_pairs(path: Path, table: IntArray) -> None:
 
 def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
     """The matrix as float32 in memory, shape (I, D); float64 beyond float32's range is refused like infinity."""
-    stored = _open_npy(path, key)
-    if stored.dtype.kind != "f" or stored.dtype.itemsize not in (2, 4, 8):
-        raise ValueError(f"{path} ({key}): found dtype {stored.dtype}, expected float16, float32 or float64")
-    if stored.ndim != 2 or stored.shape[1] == 0:
-        raise ValueError(f"{path} ({key}): found shape {stored.shape}, expected {num_items} rows of at least 1 column")
+    stored = open_matrix(path, key, num_items)
     if len(stored) != num_items:
         expected = f"expected {num_items}, the largest itemID of the .inter file plus one"
         raise ValueError(f"{path} ({key}): found {len(stored)} rows, {expected}")
@@ -236,15 +267,3 @@ def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
         expected = f"expected numbers that are finite as float32 (rows not so: {wrong.size})"
         raise ValueError(f"{path} ({key}): {found}, {expected}")
     return matrix_ID
-
-
-def _open_npy(path: Path, key: str) -> NDArray[Any]:
-    with path.open("rb") as handle:
-        start = handle.read(len(NPY_MAGIC))
-    if start != NPY_MAGIC:  # numpy.load would take it for a pickle or a zip archive
-        raise ValueError(f"{path} ({key}): found a file that starts with {start!r}, expected a .npy file (numpy.save)")
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:
-        reason = f"found a .npy file that cannot be read: {_short(str(error))}"
-        raise ValueError(f"{path} ({key}): {reason}; expected a complete matrix of floats, no objects") from error

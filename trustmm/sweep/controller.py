@@ -120,9 +120,14 @@ class Sweep:
             tracking = self._planned[task.number].cell.tracking
             tracking.close_orphans(task.job_id, status=outcome.status, reason=outcome.reason)
 
-    def finish(self, status: "Status") -> None:
-        """Write ``summary.csv``, ``failed.csv`` and the figure, and close the parent runs with them."""
-        note = self._summarise()
+    def finish(self, status: "Status", note: str | None = None) -> None:
+        """Write ``summary.csv``, ``failed.csv`` and the figure, and close the parent runs with them.
+
+        Args:
+            status: of the parent runs.
+            note: Markdown of a sweeper that has written a report of its own, instead of all these.
+        """
+        note = self._summarise() if note is None else note
         for tracking, run_id in self._parents.items():
             if run_id is not None:
                 tracking.finish_parent(run_id, status, self.folder, note)

@@ -1,0 +1,1 @@
+"""Hydra finds the sweeper ``trustmm_optuna`` here."""
