@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trustmm.job import Job
     from trustmm.results import Stored
     from trustmm.tracking import NoTracking, Run, Status
-    from trustmm.training.loop import Epoch
+    from trustmm.training.course import Epoch
 
     Sweeps = dict[str | None, tuple[NoTracking, Path]]
     """By parent run: its tracking and the folder of the sweep."""
@@ -142,6 +142,7 @@ def execute(
     from trustmm.progress import progress
     from trustmm.results import record_history, write_result
     from trustmm.signals import termination_as_exception
+    from trustmm.training.checkpoint import FileCheckpoint
 
     started = time.time()
     with termination_as_exception(), progress() as show:
@@ -152,8 +153,13 @@ def execute(
             show(stage, epoch, epochs, patience_left)
             tracked.log_metrics(epoch_metrics(stage, epoch), step=epoch.epoch)
 
-        result = run_job(data, job, cache=Cache(Path(config.cache_dir)), on_epoch=on_epoch)
+        checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"])
+        if not config.resume:
+            checkpoint.clear()
+        cache = Cache(Path(config.cache_dir))
+        result = run_job(data, job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
     stored = write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
+    checkpoint.clear()
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     publish(stored, tracked)
     return stored
