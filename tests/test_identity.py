@@ -148,12 +148,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         importlib.invalidate_caches()
         identity._imports.cache_clear()
         identity._bare_tree.cache_clear()
+        identity.code_digest.cache_clear()
 
     yield write
     for name in [name for name in sys.modules if name.startswith("trustmm.probe")]:
         del sys.modules[name]
     identity._imports.cache_clear()
     identity._bare_tree.cache_clear()
+    identity.code_digest.cache_clear()
 
 
 def probe(write: Write, **modules: str) -> str:

@@ -52,6 +52,7 @@ def targets(description: Any) -> list[str]:
     return []
 
 
+@functools.cache
 def code_digest(*modules: str) -> str:
     """Hash of the code of these modules and of all modules of this package that they import, however deep.
 

@@ -78,8 +78,14 @@ class NoTracking:
         """A finished run of this job without holes, if there is one."""
         return None
 
-    def close_orphans(self, job_id: str) -> None:
-        """Set to KILLED what this job's processes on this host left RUNNING when they died."""
+    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
+        """Give a true end to what this job's processes on this host left RUNNING when they died.
+
+        Args:
+            job_id: identity of the job.
+            status: what the controller saw, if it did.
+            reason: why they died, if somebody knows.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +173,18 @@ class MLflowTracking(NoTracking):
         runs = self._guard.attempt("look for a run", lambda: self._search({"job_id": job_id}, "FINISHED"))
         return next((run.info.run_id for run in runs or [] if INCOMPLETE not in run.data.tags), None)
 
-    def close_orphans(self, job_id: str) -> None:
-        """Set to KILLED what this job's processes on this host left RUNNING when they died."""
+    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
+        """Give a true end to what this job's processes on this host left RUNNING when they died."""
         tags = {"job_id": job_id, "host": socket.gethostname()}
         for orphan in self._guard.attempt("look for orphans", lambda: self._search(tags, "RUNNING")) or []:
             pid = orphan.data.tags.get("pid", "")
             if pid.isdigit() and not _is_alive(int(pid)):
-                self._close(orphan.info.run_id, pid)
+                self._close(orphan.info.run_id, status, reason or f"process {pid} ended without a word")
 
-    def _close(self, run_id: str, pid: str) -> None:
+    def _close(self, run_id: str, status: Status, reason: str) -> None:
         run = MLflowRun(self._client, lambda client: run_id)
-        run.set_tags({"error": f"process {pid} ended without a word"})
-        run.finish("KILLED")
+        run.set_tags({"error": reason})
+        run.finish(status)
 
     @property
     def _database(self) -> Path | None:

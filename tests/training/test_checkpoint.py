@@ -19,7 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
-from trustmm.app import build_stages
+from trustmm.cell import build_stages
 from trustmm.cache import Cache
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset
