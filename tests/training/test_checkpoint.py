@@ -19,8 +19,8 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
-from trustmm.cell import build_stages
 from trustmm.cache import Cache
+from trustmm.cell import build_stages
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset
 from trustmm.job import Job, JobResult, run_job

@@ -201,7 +201,7 @@ def run_worker(
     threading.Thread(target=_end_with, args=(lifeline, grace), daemon=True).start()
     os.environ.update(environment)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    _log_to(assignment)
+    log_to(assignment)
     import torch
 
     torch.set_num_threads(threads)
@@ -221,7 +221,7 @@ def _end_with(lifeline: Connection, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _log_to(assignment: Assignment) -> None:
+def log_to(assignment: Assignment) -> None:
     """Everything printed from here goes to the job's log, what libraries print included."""
     folder = assignment.task.folder
     folder.mkdir(parents=True, exist_ok=True)
