@@ -54,8 +54,8 @@ KillWait=5
 MinJobAge=300
 InactiveLimit=0
 NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
-PartitionName=urgent Nodes=$host Default=NO MaxTime=60 State=UP PriorityTier=9 PreemptMode=OFF
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
+PartitionName=urgent Nodes=$host Default=NO MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 CONF
 printf 'Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n' >"$folder/gres.conf"
 export SLURM_CONF="$folder/slurm.conf"

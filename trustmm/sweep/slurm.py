@@ -26,7 +26,7 @@ from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
 """Slurm's default MaxArraySize is 1001."""
-SETTLE = 30.0
+SETTLE = 15.0
 """Seconds that a file may need to be seen on another node, or an ended job to vanish from Slurm's memory."""
 
 
@@ -53,13 +53,14 @@ class SlurmOptions:
     grace: NonNegative
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """In submitit's words; what is null or 0 is left to the cluster."""
+        """In Slurm's words, as submitit takes them; what is null or 0 is left to the cluster."""
         given = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint", "gres")}
-        given |= {"mem_gb": self.mem_gb, "gpus_per_node": self.gpus_per_node or None, "setup": list(self.setup) or None}
+        given |= {"gpus_per_node": self.gpus_per_node or None, "setup": list(self.setup) or None}
+        given |= {"mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M"}
         more = {"requeue" if self.requeue else "no-requeue": True} | dict(self.additional_parameters)
         return {key: value for key, value in given.items() if value is not None} | {
-            "name": name,
-            "timeout_min": self.timeout_min,
+            "job_name": name,
+            "time": self.timeout_min,
             "cpus_per_task": self.cpus_per_task,
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay_s,
@@ -74,6 +75,8 @@ class _Submitted:
     """``ARRAY_INDEX``."""
     stopped: str = ""
     """Why we ended it, if we did."""
+    seen: JobState | None = None
+    """The last that Slurm said of it."""
     since: float | None = None
     """When Slurm first said that it had ended, or nothing."""
 
@@ -210,17 +213,28 @@ class SlurmExecutor:
     def _outcome(self, job: _Submitted, state: JobState | None) -> Outcome | None:
         """What became of a job, or None while that is not sure."""
         if state is not None and state.active:
-            job.since = None
+            if state.stuck and state != job.seen:
+                log.warning("job %s waits in Slurm: %s", job.slurm_id, state.reason)
+            job.seen, job.since = state, None
             return None
         now = time.monotonic()
         job.since = now if job.since is None else job.since
         settled = now - job.since >= SETTLE
         left = read_outcome(self.assignment(job.task))
         if state is None:
-            return (left or Outcome("FAILED", f"Slurm no longer knows the job {job.slurm_id}")) if settled else None
+            return (left or vanished(job.seen, job.slurm_id, job.stopped)) if settled else None
         if left is None and state.left_by_itself and not settled:
             return None
         return end_of(state, left, job.stopped)
+
+
+def vanished(seen: JobState | None, slurm_id: str, stopped: str) -> Outcome:
+    """The outcome of a job that Slurm has forgotten: without accounting, an array element cancelled before it ran."""
+    if stopped:
+        return Outcome("KILLED", stopped)
+    if seen is not None and seen.state == "PENDING":
+        return Outcome("KILLED", "cancelled in Slurm before it started")
+    return Outcome("FAILED", f"Slurm no longer knows the job {slurm_id}")
 
 
 def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:

@@ -20,6 +20,10 @@ ENDED = frozenset(
     }
 )
 """States after which a job does not run again by itself. PREEMPTED is one only where preemption cancels."""
+PATIENCE = frozenset(
+    {"", "None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "ReqNodeNotAvail"}
+)
+"""Reasons of waiting that pass by themselves."""
 SECONDS = 60
 """That a command of Slurm's may take."""
 
@@ -37,11 +41,18 @@ class JobState:
     exit_code: int
     """Of its command; below 0 the signal that ended it."""
     name: str
+    reason: str = ""
+    """Why it waits."""
 
     @property
     def active(self) -> bool:
         """Whether it waits, runs, or will run again."""
         return self.state not in ENDED
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it waits for something other than its turn, such as a limit that it exceeds."""
+        return self.state == "PENDING" and self.reason not in PATIENCE
 
     @property
     def left_by_itself(self) -> bool:
@@ -77,7 +88,7 @@ def _from_scontrol(array: str) -> Iterator[tuple[str, JobState]]:
     for line in done.stdout.splitlines():
         fields = dict(re.findall(r"(\w+)=(\S*)", line)[::-1])
         if "ArrayTaskId" in fields:
-            state = JobState(fields["JobState"], _exit_code(fields["ExitCode"]), fields["JobName"])
+            state = JobState(fields["JobState"], _exit_code(fields["ExitCode"]), fields["JobName"], fields["Reason"])
             for index in _indices(fields["ArrayTaskId"]):
                 yield f"{fields['ArrayJobId']}_{index}", state
 
