@@ -10,9 +10,11 @@ if ! command -v slurmctld slurmd munged >/dev/null; then
     [ "$(id -u)" = 0 ] || { echo "Slurm is not installed and only root can install it (apt-get install slurm-wlm munge)" >&2; exit 77; }
     command -v apt-get >/dev/null || { echo "Slurm is not installed and there is no apt-get" >&2; exit 77; }
     export DEBIAN_FRONTEND=noninteractive
+    exec 9>/tmp/trustmm-slurm-install.lock; flock 9  # parallel tests install once
     install="apt-get -qq install -y --no-install-recommends slurm-wlm munge"
     { $install || { apt-get -qq update && $install; }; } >"$folder/install.log" 2>&1 ||
         { echo "apt-get cannot install slurm-wlm and munge: $(tail -1 "$folder/install.log")" >&2; exit 77; }
+    exec 9>&-
 fi
 [ "$(id -u)" = 0 ] || { echo "this one-node Slurm runs as root" >&2; exit 77; }
 
@@ -30,7 +32,7 @@ SlurmdPort=$(free_port)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge/socket
+AuthInfo=socket=$folder/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
@@ -44,7 +46,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=200000
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=200000,sched_interval=2,bf_interval=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
@@ -62,9 +64,14 @@ export SLURM_CONF="$folder/slurm.conf"
 
 stop() {
     trap '' INT TERM
-    timeout 5 scancel --full --signal=KILL --state=RUNNING -u root 2>/dev/null || true
-    for name in slurmd slurmctld munge/munged; do
-        [ -s "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true
+    timeout 5 scancel -u root 2>/dev/null || true
+    timeout 5 scancel --full --signal=KILL -u root 2>/dev/null || true
+    for _ in $(seq 20); do [ -z "$(timeout 5 squeue -h 2>/dev/null)" ] && break; sleep 0.5; done
+    for signal in TERM KILL; do
+        for name in slurmd slurmctld munge/munged; do
+            [ -s "$folder/$name.pid" ] && kill -$signal "$(cat "$folder/$name.pid")" 2>/dev/null || true
+        done
+        sleep 1
     done
 }
 trap stop EXIT

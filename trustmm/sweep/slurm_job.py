@@ -22,6 +22,7 @@ def main(path: Path) -> int:
     import torch
 
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but for `work`: Slurm repeats it while the outcome is written
     return 0 if work(assignment).status == "FINISHED" else 1
 
 
