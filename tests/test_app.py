@@ -27,6 +27,10 @@ def trustmm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (["corruption.eta=1.7"], "corruption.eta must be in [0, 1], got 1.7"),
         (["corruption.eta=many"], "corruption.eta must be a number, got 'many'"),
+        (
+            ["corruption.kind=noise"],
+            "corruption.kind must be permute or constant or normal or missing or swap_similar, got 'noise'",
+        ),
         (["corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["+corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["backbone=lightgcn", "backbone.num_layer=2"], "did you mean backbone.num_layers"),
@@ -120,9 +124,11 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     done = trustmm(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sum(line.startswith("test recall@10=") for line in done.stdout.splitlines()) == 4
-    assert done.stderr.count("cache: computed prior") == 1
+    logs = [path.read_text() for path in tmp_path.glob("outputs/*/job.log")]
+    assert sum(log.count("cache: computed prior") for log in logs) == 1
+    assert sum(log.count("job ended: FINISHED") for log in logs) == 4
     again = trustmm(*command, cwd=tmp_path)
-    assert again.stdout == done.stdout
+    assert sorted(again.stdout.splitlines()) == sorted(done.stdout.splitlines())
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id])
     parents = [run for run in runs if run.data.tags["role"] == "sweep"]
@@ -132,6 +138,8 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     assert len(children) == 4
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.data.tags["corruption_kind"] for run in children} == {"permute"}
+    assert {run.data.params["corruption.kind"] for run in children} == {"permute"}
     assert {run.data.params["corruption.eta"] for run in children} == {"0.0", "0.3"}
     cells = next((tmp_path / "outputs" / "sweeps").glob("*/cells.csv")).read_text().splitlines()
     assert len(cells) == 5

@@ -48,7 +48,8 @@ class Cell:
 
     def name(self, dataset: str) -> str:
         """Of the run in the tracking store."""
-        eta, rectifier = f"eta{self.job.corruption.eta:g}", self.choices["rectifier"]
+        kind = "" if self.job.corruption.kind == "permute" else f"-{self.job.corruption.kind}"
+        eta, rectifier = f"eta{self.job.corruption.eta:g}{kind}", self.choices["rectifier"]
         return f"{self.choices['backbone']}-{dataset}-{eta}-{rectifier}-s{self.job.seed}"
 
     def folder(self, job_id: str) -> Path:
@@ -155,11 +156,13 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path, tracked: "Run") -> "Stored":
     """Run the job and write its folder."""
+    from trustmm.allocator import keep_freed_memory
     from trustmm.job import run_job
     from trustmm.progress import progress
     from trustmm.results import record_history, write_result
     from trustmm.training.checkpoint import FileCheckpoint
 
+    keep_freed_memory()
     started = time.time()
     with progress() as show:
         record = record_history(folder)
@@ -216,7 +219,12 @@ def tracked_run(
     corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
     digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
     tags = dict(cell.choices) | corruption | digests | more
-    tags |= {"seed": job.seed, "oracle_rho": str(job.rectifier.oracle_rho).lower(), "version": __version__}
+    tags |= {
+        "corruption_kind": job.corruption.kind,
+        "seed": job.seed,
+        "oracle_rho": str(job.rectifier.oracle_rho).lower(),
+        "version": __version__,
+    }
     info = None if data is None else _dataset_info(data, cell.choices["dataset"])
     name, params = cell.name(cell.choices["dataset"] if data is None else data.name), flat_params(cell.config)
     with cell.tracking.run(name, params=params, tags=tags, parent_run_id=parent_run_id, dataset=info) as tracked:

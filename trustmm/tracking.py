@@ -58,8 +58,8 @@ class NoTracking:
         """Id of the parent run of a sweep, created or found again; None where nothing is kept."""
         return None
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None) -> None:
-        """Set the status of a parent run and log a folder of files with it."""
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
 
     @contextmanager
     def run(
@@ -139,11 +139,13 @@ class MLflowTracking(NoTracking):
             log_params(client, run_id, params)
             return run_id
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None) -> None:
-        """Set the status of a parent run and log a folder of files with it."""
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
         run = MLflowRun(self._client, lambda client: str(run_id))
         if artifacts is not None:
             run.log_files(artifacts)
+        if note:
+            run.set_tags({"mlflow.note.content": note})
         run.finish(status)
 
     @contextmanager

@@ -40,7 +40,8 @@ class PoolLauncher(SweepLauncher):
         """The pool, no larger than `num_tasks`."""
         from trustmm.sweep.pool import pool
 
-        return pool(self.sweep.assignment, num_tasks, self.options)
+        tracked = any(run_id is not None for run_id in self.sweep.parents.values())
+        return pool(self.sweep.assignment, tracked=tracked, num_tasks=num_tasks, options=self.options)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="trustmm_pool", node=PoolConfig, provider="trustmm")

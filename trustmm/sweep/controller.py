@@ -11,6 +11,8 @@ chooses as it goes (Optuna) does the same by hand::
 """
 
 import logging
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.cache import digest
 from trustmm.cell import Cell, build_cell, identity_facts, plain_config
-from trustmm.results import CELLS, read_result, record_cell
+from trustmm.results import read_result, record_cell, write_failures
 from trustmm.sweep.executor import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking import TrackingError
@@ -55,6 +57,7 @@ class Sweep:
         self._planned: dict[int, _Planned] = {}
         self._digests: dict[str, str] = {}
         self._parents: dict[NoTracking, str | None] = {}
+        self._outcomes: dict[int, Outcome] = {}
 
     @property
     def parents(self) -> "dict[NoTracking, str | None]":
@@ -105,6 +108,7 @@ class Sweep:
 
     def record(self, task: Task, outcome: Outcome) -> None:
         """Keep what became of a task: a line in ``cells.csv``, or a true status for a run whose process died."""
+        self._outcomes[task.number] = outcome
         if outcome.status == "FINISHED":
             record_cell(self.folder, cell_name(task), task.job_id, outcome.run_id)
         else:
@@ -112,9 +116,28 @@ class Sweep:
             tracking.close_orphans(task.job_id, status=outcome.status, reason=outcome.reason)
 
     def finish(self, status: "Status") -> None:
-        """Close the parent runs: status, aggregated table, figure, and the sweep's files as artefacts."""
+        """Write ``summary.csv``, ``failed.csv`` and the figure, and close the parent runs with them."""
+        note = self._summarise()
         for tracking, run_id in self._parents.items():
-            tracking.finish_parent(run_id, status, self.folder if (self.folder / CELLS).exists() else None)
+            if run_id is not None:
+                tracking.finish_parent(run_id, status, self.folder, note)
+
+    def _summarise(self) -> str:
+        """The files of the sweep's end; the table as Markdown."""
+        from trustmm.report.sweep_page import Row, draw, markdown, pivot, table_text
+
+        done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
+        failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
+        write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
+        stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
+        rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
+        if not rows:
+            return ""
+        (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
+        table = pivot(rows)
+        if any(run_id is not None for run_id in self._parents.values()):
+            draw(table).savefig(self.folder / "summary.png")
+        return markdown(table)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
@@ -157,10 +180,10 @@ class Sweep:
         for tracking in dict.fromkeys(cell.tracking for cell in cells):
             if tracking in self._parents:
                 continue
-            name = self.folder.name
+            name, tags = self.folder.name, {"command": shlex.join(["trustmm", *sys.argv[1:]])}
             try:
                 tracking.initialise()
-                self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags={}, params={})
+                self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
             except TrackingError as error:
                 raise ValueError(str(error)) from error
 

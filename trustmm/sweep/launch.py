@@ -5,9 +5,9 @@ its `prepare`, `sweep` and `executor` are what a sweeper needs that submits one 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -58,7 +58,7 @@ class SweepLauncher(Launcher, ABC):
         return job_returns(tasks, outcomes)
 
 
-def run_all(make_executor: Any, tasks: "Sequence[Task]", sweep: "Sweep") -> "list[Outcome]":
+def run_all(make_executor: "Callable[[int], Executor]", tasks: "Sequence[Task]", sweep: "Sweep") -> "list[Outcome]":
     """Reuse what is finished and run the rest, equal identities once; an outcome per task, in their order.
 
     Args:
@@ -66,44 +66,45 @@ def run_all(make_executor: Any, tasks: "Sequence[Task]", sweep: "Sweep") -> "lis
         tasks: what `sweep.prepare` returned.
         sweep: keeps account.
     """
-    from trustmm.sweep.executor import Outcome
     from trustmm.sweep.show import show_sweep
-    from trustmm.sweep.worker import read_outcome
 
     cells: dict[str, list[Task]] = {}
     for task in tasks:
         cells.setdefault(task.job_id, []).append(task)
     outcomes: dict[str, Outcome] = {}
 
-    with show_sweep(len(tasks)) as show:
+    with show_sweep(tasks) as show:
 
-        def end(task: "Task", outcome: Outcome, *, reused: bool = False) -> None:
+        def end(task: "Task", outcome: "Outcome", *, reused: bool = False) -> None:
             outcomes[task.job_id] = outcome
             for cell in cells[task.job_id]:
                 sweep.record(cell, outcome)
-                show(cell, outcome, sweep.stored(task), reused)
+                show(cell, outcome, sweep.stored(task), reused=reused)
 
         for first, *_ in cells.values():
             known = sweep.reuse(first)
             if known is not None:
                 end(first, known, reused=True)
         waiting = [first for first, *_ in cells.values() if first.job_id not in outcomes]
-        try:
-            if waiting:
-                with make_executor(len(waiting)) as executor:
-                    for task in waiting:
-                        executor.submit(task)
-                    while len(outcomes) < len(cells):
-                        ended = executor.wait()
-                        assert ended is not None
-                        end(*ended)
-        except BaseException:
-            for task in waiting:
-                if task.job_id not in outcomes:
-                    left = read_outcome(sweep.assignment(task))
-                    end(task, left or Outcome("KILLED", "the sweep was interrupted"))
-            raise
+        if waiting:
+            _run(make_executor(len(waiting)), waiting, end)
     return [outcomes[task.job_id] for task in tasks]
+
+
+def _run(executor: "Executor", tasks: "Sequence[Task]", end: "Callable[[Task, Outcome], None]") -> None:
+    """Run the tasks and tell `end` of each; when interrupted, also of those that were ended for it."""
+    try:
+        with executor:
+            for task in tasks:
+                executor.submit(task)
+            for _ in tasks:
+                ended = executor.wait()
+                assert ended is not None
+                end(*ended)
+    except BaseException:
+        while (ended := executor.wait(0)) is not None:
+            end(*ended)
+        raise
 
 
 def job_returns(tasks: "Sequence[Task]", outcomes: "Sequence[Outcome]") -> list[JobReturn]:

@@ -13,7 +13,7 @@ class Placement:
     slots: Sequence[str | None]
     """For each place the GPU that its job sees, as CUDA_VISIBLE_DEVICES has it; None leaves the environment alone."""
     threads: int
-    """CPU threads of each job: threads beyond the cores wait for each other by spinning, 10 to 60 times slower."""
+    """CPU threads of each job: threads beyond the cores wait for each other by spinning, many times slower."""
 
 
 def place(

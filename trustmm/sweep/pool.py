@@ -26,7 +26,7 @@ from trustmm.sweep.placement import Placement, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome, work
 
 log = logging.getLogger(__name__)
-PRELOAD = ("torch", "trustmm.job", "trustmm.cell", "trustmm.sweep.pool", "trustmm.progress", "trustmm.results")
+PRELOAD = ("trustmm.sweep.preload",)
 PRELOAD_TRACKING = ("mlflow.tracking", "trustmm.tracking", "trustmm.report.job_page")
 """Imported only, never used before the fork: a worker opens its own connections."""
 
@@ -53,7 +53,9 @@ class PoolExecutor:
     """Seconds that a job may run."""
     grace: float = 30.0
     """Seconds between SIGTERM and SIGKILL."""
-    preload: Sequence[str] = PRELOAD + PRELOAD_TRACKING
+    preload: Sequence[str] = PRELOAD
+    run: Callable[[Assignment], Outcome] = work
+    """What a worker does with its task; it leaves the outcome."""
     _waiting: deque[Task] = field(default_factory=deque, init=False)
     _running: list[_Worker] = field(default_factory=list, init=False)
     _ended: deque[tuple[Task, Outcome]] = field(default_factory=deque, init=False)
@@ -123,7 +125,7 @@ class PoolExecutor:
     def _start(self, task: Task, slot: str | None) -> None:
         theirs, ours = self._context.Pipe(duplex=False)
         environment = {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
-        arguments = (self.assignment(task), environment, self.placement.threads, theirs, self.grace)
+        arguments = (self.run, self.assignment(task), environment, self.placement.threads, theirs, self.grace)
         process = self._context.Process(target=run_worker, args=arguments, name=task.job_id)
         process.start()
         theirs.close()
@@ -162,12 +164,24 @@ class PoolExecutor:
         self._running.remove(worker)
         self._free.append(worker.slot)
         worker.lifeline.close()
+        _wait_for_orphan(worker.process.pid, self.grace)
         outcome = read_outcome(self.assignment(worker.task))
         if outcome is None:
             why = death(worker.process.exitcode)
             outcome = Outcome("KILLED", worker.stopped) if worker.stopped else Outcome("FAILED", why)
         worker.process.close()
         self._ended.append((worker.task, outcome))
+
+
+def _wait_for_orphan(pid: int, grace: float) -> None:
+    """Where the fork server died, its workers did not; the end of their lifeline ends them."""
+    until = time.monotonic() + grace + 5
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, PermissionError):  # gone; somebody else's may have its number by now
+            return
+        time.sleep(0.05)
 
 
 def death(exit_code: int) -> str:
@@ -180,21 +194,31 @@ def death(exit_code: int) -> str:
 
 
 def _start_server(threads: int) -> None:
-    """Start the fork server with the number of threads in its environment: OpenMP reads it when it loads."""
+    """Start the fork server; its environment tells OpenMP its threads, and torch how to ask for GPUs.
+
+    Asked in the usual way, torch initialises CUDA, and then no forked process can use it.
+    """
     from multiprocessing import forkserver
 
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    needed = {"OMP_NUM_THREADS": str(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    before = {name: os.environ.get(name) for name in needed}
+    os.environ.update(needed)
     try:
         forkserver.ensure_running()
     finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def run_worker(
-    assignment: Assignment, environment: Mapping[str, str], threads: int, lifeline: Connection, grace: float
+    run: Callable[[Assignment], Outcome],
+    assignment: Assignment,
+    environment: Mapping[str, str],
+    threads: int,
+    lifeline: Connection,
+    grace: float,
 ) -> None:
     """Main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the controller tells us
@@ -205,7 +229,8 @@ def run_worker(
     import torch
 
     torch.set_num_threads(threads)
-    outcome = work(assignment)
+    outcome = run(assignment)
+    log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())
     sys.exit(0 if outcome.status == "FINISHED" else 1)
 
 
@@ -246,8 +271,16 @@ class PoolOptions:
     grace: NonNegative
 
 
-def pool(assignment: Callable[[Task], Assignment], num_tasks: int | None, options: Mapping[str, Any]) -> PoolExecutor:
+def pool(
+    assignment: Callable[[Task], Assignment], *, tracked: bool, num_tasks: int | None, options: Mapping[str, Any]
+) -> PoolExecutor:
     """The pool of a sweep from the launcher's keys.
+
+    Args:
+        assignment: what a task's process is told.
+        tracked: whether jobs write to a tracking store, whose library is then loaded in advance.
+        num_tasks: there are no more, if that is known.
+        options: the launcher's keys.
 
     Raises: ValueError that names the key, what was found and what was expected.
     """
@@ -267,4 +300,5 @@ def pool(assignment: Callable[[Task], Assignment], num_tasks: int | None, option
         num_cpus=usable_cpus(),
         num_tasks=num_tasks,
     )
-    return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace)
+    preload = PRELOAD + PRELOAD_TRACKING if tracked else PRELOAD
+    return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace, preload=preload)

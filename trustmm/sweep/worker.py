@@ -73,8 +73,7 @@ def work(assignment: Assignment) -> Outcome:
     except Exception as error:  # noqa: BLE001 - whatever a job does, its outcome says so
         log.info("job %s failed", assignment.task.job_id, exc_info=error)
         outcome = Outcome("FAILED", reason_of(error), runs[-1])
-    with atomic(assignment.outcome_file) as path:
-        path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+    leave_outcome(assignment, outcome)
     return outcome
 
 
@@ -119,6 +118,12 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or from_allocator:
         return f"out of memory ({text})" if text else "out of memory"
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def leave_outcome(assignment: Assignment, outcome: Outcome) -> None:
+    """Write the file that `read_outcome` reads."""
+    with atomic(assignment.outcome_file) as path:
+        path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
 
 
 def forget_outcome(assignment: Assignment) -> None:
