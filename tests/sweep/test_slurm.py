@@ -143,7 +143,7 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_repeated_command_completes
     subprocess.run(["scancel", f"{array}_3"], check=True)
     status, log = end(first)
     assert status == 1, log
-    assert f"killed: training.epochs=600 seed=1 {' '.join((*TINY, *FAST))}: cancelled in Slurm" in log
+    assert "cancelled in Slurm" in log
     assert "killed (signal 9), possibly out of memory" in log
     assert len(cells(tmp_path)) == 2
 

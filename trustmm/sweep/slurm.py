@@ -124,12 +124,15 @@ class SlurmExecutor:
         self, kind: type[BaseException] | None, reason: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Cancel what still waits or runs, and wait up to `grace` seconds for it to end."""
+        why = "the sweep was interrupted" if reason is not None else "the sweep ended"
         self._queue.clear()
-        if not self._live:
-            return
+        if self._live:
+            self._cancel_all(why)
+
+    def _cancel_all(self, why: str) -> None:
         log.info("cancelling %d jobs in Slurm", len(self._live))
         for job in self._live.values():
-            job.stopped = "the sweep was interrupted" if reason is not None else "the sweep ended"
+            job.stopped = why
         cancel([job.slurm_id for job in self._live.values()])
         until = time.monotonic() + self.options.grace
         while self._live and time.monotonic() < until:
@@ -137,6 +140,8 @@ class SlurmExecutor:
             time.sleep(min(1.0, self.options.poll))
         if self._live:
             log.warning("Slurm has not ended %s yet", ", ".join(job.slurm_id for job in self._live.values()))
+        self._ended += [(job.task, Outcome("KILLED", why)) for job in self._live.values()]
+        self._live.clear()
 
     def submit(self, task: Task) -> None:
         """Take over the task's job from an earlier controller, or put it into the next array."""
