@@ -163,11 +163,11 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_repeated_command_completes
 
 
 def test_preempted_job_continues_to_the_same_numbers(cluster: Path, tmp_path: Path) -> None:
-    plain = start(LONG, "output_dir=whole", cwd=tmp_path)
+    plain = start("training.epochs=1000", "output_dir=whole", cwd=tmp_path)
     status, log = end(plain)
     assert status == 0, log
     (whole,) = (path.parent for path in tmp_path.glob("whole/*/result.json"))
-    sweep = start("-m", *LAUNCHER, "hydra.launcher.cpus_per_task=2", LONG, cwd=tmp_path)
+    sweep = start("-m", *LAUNCHER, "hydra.launcher.cpus_per_task=2", "training.epochs=1000", cwd=tmp_path)
     (payload,) = until(lambda: payloads(tmp_path), sweep)
     until(lambda: epochs(tmp_path, payload) > 30, sweep)
     urgent = ["sbatch", "--wait", "--partition=urgent", "--cpus-per-task=2", f"--output={tmp_path}/urgent", "--wrap=id"]
@@ -202,6 +202,7 @@ def test_job_that_raises_is_failed_in_slurm_too_and_an_interrupted_sweep_cancels
         "KILLED",
         "timeout: came near Slurm's time limit",
     )
+    until(lambda: slurm_says(arrays(tmp_path)[-1], cluster)["0"]["JobState"] == "FAILED", sweep)
     sweep.send_signal(signal.SIGINT)
     status, log = end(sweep)
     assert status == 130, log
