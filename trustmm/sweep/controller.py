@@ -40,7 +40,11 @@ Compose = Callable[[Sequence[str]], DictConfig]
 @dataclass(frozen=True)
 class _Planned:
     cell: Cell
-    task: Task
+    assignment: Assignment
+
+    @property
+    def task(self) -> Task:
+        return self.assignment.task
 
 
 class Sweep:
@@ -81,15 +85,16 @@ class Sweep:
         tasks = []
         for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
             job_id = identity_facts(cell, self._digests[_data_key(cell)])["job_id"]
-            tasks.append(Task(first_number + place, tuple(words), job_id, cell.folder(job_id)))
-            self._planned[tasks[-1].number] = _Planned(cell, tasks[-1])
+            task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
+            config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute())
+            self._planned[task.number] = _Planned(cell, assignment)
+            tasks.append(task)
         return tasks
 
     def assignment(self, task: Task) -> Assignment:
         """What the task's process is to be told."""
-        cell = self._planned[task.number].cell
-        config = OmegaConf.to_yaml(cell.config, resolve=True)
-        return Assignment(task, config, cell.choices, self._parents[cell.tracking], self.folder.absolute())
+        return self._planned[task.number].assignment
 
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
