@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-scatter demo test test-all lint format golden bench ui clean
+.PHONY: help setup setup-scatter demo test test-all test-slurm lint format golden bench ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: setup  ## quick tests
 
 test-all: setup  ## all tests, with real data where ../shared is
 	$(BIN)/python -m pytest -n auto
+
+test-slurm: setup  ## sweeps on a real one-node Slurm, installed with apt-get where it is not (as root)
+	$(BIN)/python -m pytest -m slurm
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -43,6 +43,7 @@ BASE = ("dataset=sports", "dataset.root=/a", "rectifier=mr")
     [
         ["dataset.root=/b"],
         ["training.device=cpu"],
+        ["training.checkpoint_every=3"],
         ["tracking=mlflow", "tracking.experiment=other"],
         ["output_dir=/elsewhere", "cache_dir=/tmp/cache"],
         ["resume=false"],

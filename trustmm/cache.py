@@ -69,9 +69,9 @@ class Cache:
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
             compute: called at most once per content, whatever the number of processes.
         """
-        if self.folder is None:
+        path = self.path(kind, key)
+        if path is None:
             return compute()
-        path = self.folder / kind / f"{digest(dict(key))}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with locked(path.with_suffix(".lock")):
@@ -82,6 +82,10 @@ class Cache:
                     return entry
         log.info("cache: reused %s %s", kind, path.stem)
         return _read_npz(path)
+
+    def path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
+        """Where the entry for `key` is or will be; None where nothing is kept."""
+        return None if self.folder is None else self.folder / kind / f"{digest(dict(key))}.npz"
 
 
 @contextmanager

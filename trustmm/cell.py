@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trustmm.job import Job
     from trustmm.results import Stored
     from trustmm.tracking import NoTracking, Run
-    from trustmm.training.loop import Epoch
+    from trustmm.training.course import Epoch
 
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
@@ -161,6 +161,7 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
     from trustmm.job import run_job
     from trustmm.progress import progress
     from trustmm.results import record_history, write_result
+    from trustmm.training.checkpoint import FileCheckpoint
 
     keep_freed_memory()
     started = time.time()
@@ -172,11 +173,17 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
             show(stage, epoch, epochs, patience_left)
             tracked.log_metrics(epoch_metrics(stage, epoch), step=epoch.epoch)
 
-        result = run_job(data, cell.job, cache=Cache(Path(cell.config.cache_dir)), on_epoch=on_epoch)
+        checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"])
+        if not cell.config.resume:
+            checkpoint.clear()
+        cache = Cache(Path(cell.config.cache_dir))
+        result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cell.config, resolve=True), encoding="utf-8")
     if data.provenance is not None:
         (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
-    return write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
+    stored = write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
+    checkpoint.clear()
+    return stored
 
 
 def publish(stored: "Stored", tracked: "Run") -> None:

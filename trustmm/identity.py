@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-VOLATILE = frozenset({"root", "device"})
-"""Options that say where, not what."""
-PLUMBING = frozenset({"trustmm.cache", "trustmm.checks", "trustmm.identity"})
+VOLATILE = frozenset({"root", "device", "checkpoint_every"})
+"""Options that say where and how, not what."""
+PLUMBING = frozenset({"trustmm.cache", "trustmm.checks", "trustmm.identity", "trustmm.training.checkpoint"})
 """Modules that compute no number."""
 
 

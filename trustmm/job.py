@@ -23,7 +23,9 @@ from trustmm.rectifier.diagnostics import repair_diagnostics
 from trustmm.rectifier.mr import ModalityRectifier
 from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
-from trustmm.training.loop import Epoch, OnEpoch, Training, fit, validate
+from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
+from trustmm.training.course import Epoch
+from trustmm.training.loop import OnEpoch, Training, fit, validate
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,24 @@ class JobResult:
     diagnostics: Mapping[str, float]
 
 
-def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobResult:
-    """Run one cell of a results table. No MLflow, no Hydra, no global random state; files only through `cache`.
+def run_job(
+    data: Dataset,
+    job: Job,
+    *,
+    cache: Cache,
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
+) -> JobResult:
+    """Run one cell of a results table.
+
+    No MLflow, no Hydra, no global random state; files only through `cache` and `checkpoint`.
 
     Args:
         data: clean data, left as they are.
         job: the stages.
         cache: priors, rectified features and item graphs, shared by all jobs.
         on_epoch: told of every epoch of the prior and of the backbone.
+        checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
 
     Raises: ValueError if the stages do not fit the data.
     """
@@ -81,7 +93,14 @@ def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobR
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
     history, valid = fit(
-        model, edited.supervision, on_valid, job.training, seed=job.seed, stage="backbone", on_epoch=on_epoch
+        model,
+        edited.supervision,
+        on_valid,
+        job.training,
+        seed=job.seed,
+        stage="backbone",
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trustmm.training.loop import CRITERION, Epoch, OnEpoch
+from trustmm.training.course import CRITERION, Epoch
+from trustmm.training.loop import OnEpoch
 
 log = logging.getLogger(__name__)
 LINES = 10

@@ -12,7 +12,7 @@ import numpy as np
 from trustmm.cache import atomic, locked
 from trustmm.evaluation.full_ranking import Scores
 from trustmm.job import JobResult
-from trustmm.training.loop import Epoch
+from trustmm.training.course import Epoch
 
 RESULT = "result.json"
 CELLS = "cells.csv"
@@ -43,16 +43,29 @@ def read_result(folder: Path, job_id: str) -> Stored | None:
 
 
 def record_history(folder: Path) -> Callable[[str, Epoch], None]:
-    """Start ``history.jsonl``, and return what adds an epoch of a stage to it: an interrupted job keeps its history."""
+    """What adds an epoch of a stage to ``history.jsonl``: an interrupted job keeps its history.
+
+    The first epoch of a stage takes the place of what an earlier attempt wrote of that stage; stages that are not run
+    again, such as a prior that was finished, keep theirs.
+    """
     path = folder / "history.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("", encoding="utf-8")
 
     def record(stage: str, epoch: Epoch) -> None:
+        if epoch.epoch == 0:
+            kept = [line for line in _read_history(path) if line["stage"] != stage]
+            with atomic(path) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         with path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"stage": stage} | asdict(epoch)) + "\n")
 
     return record
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of a history, but for a last one that a kill cut short."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) -> None:

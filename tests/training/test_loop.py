@@ -16,7 +16,8 @@ from trustmm.evaluation.full_ranking import MASKS, Evaluator, FullRanking
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
 from trustmm.seeding import stream
-from trustmm.training.loop import DivergedError, Epoch, Training, fit, train_epoch, validate
+from trustmm.training.course import Epoch
+from trustmm.training.loop import DivergedError, Training, fit, train_epoch, validate
 
 NUM_USERS, NUM_ITEMS = 17, 29
 TRAINING = Training(
@@ -28,6 +29,7 @@ TRAINING = Training(
     optimizer=torch.optim.Adam,
     device="cpu",
     deterministic=True,
+    checkpoint_every=0,
 )
 
 

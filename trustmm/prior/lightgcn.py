@@ -17,6 +17,7 @@ from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
 from trustmm.identity import code_digest, describe
 from trustmm.seeding import stream
+from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
 from trustmm.training.loop import OnEpoch, Training, fit
 
 
@@ -70,7 +71,12 @@ class LightGCNPrior:
             "seed": seed,
             "code": code_digest(__name__),
         }
-        stored = cache.arrays("prior", key, lambda: self._train(train, valid, seed, training, evaluation, on_epoch))
+        path = cache.path("prior", key)
+        kept = NoCheckpoint() if path is None else FileCheckpoint(path.with_suffix(".checkpoint"), path.stem)
+        stored = cache.arrays(
+            "prior", key, lambda: self._train(train, valid, seed, training, evaluation, on_epoch, kept)
+        )
+        kept.clear()
         return Prior(stored["user_UD"], stored["item_ID"])
 
     def _train(
@@ -81,6 +87,7 @@ class LightGCNPrior:
         training: Training,
         evaluation: FullRanking,
         on_epoch: OnEpoch,
+        checkpoint: Checkpoint,
     ) -> Mapping[str, NDArray[Any]]:
         model = LightGCN(
             train,
@@ -92,7 +99,16 @@ class LightGCNPrior:
         )
         masks: dict[str, Edges] = dict.fromkeys(MASKS, train.propagation)
         evaluator = evaluation.evaluator(valid, masks, training.torch_device)
-        fit(model, train.propagation, evaluator, training, seed=seed, stage="prior", on_epoch=on_epoch)
+        fit(
+            model,
+            train.propagation,
+            evaluator,
+            training,
+            seed=seed,
+            stage="prior",
+            on_epoch=on_epoch,
+            checkpoint=checkpoint,
+        )
         with torch.no_grad():
             final = model.embeddings()
         return {"user_UD": final.user_UD.cpu().numpy(), "item_ID": final.item_ID.cpu().numpy()}

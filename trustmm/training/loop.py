@@ -1,5 +1,6 @@
 """The one training loop: triples in, best weights by validation out."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,26 +16,11 @@ from trustmm.checks import Count, Positive, Within
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.graph.edges import Edges
 from trustmm.seeding import stream
+from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
+from trustmm.training.course import Course, Epoch, pack, unpack
 from trustmm.training.sampling import TripleSampler
 
-CRITERION = "recall@10"
-"""Validation metric of early stopping (the paper, Sec. 6.1.4)."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a training history."""
-
-    epoch: int
-    """From 0."""
-    losses: Mapping[str, float]
-    """Mean over batches of every loss term."""
-    valid: Mapping[str, float]
-    """Validation metrics under the headline mask."""
-    best: bool
-    """Whether this epoch's weights are the best so far."""
-    train_seconds: float
-    evaluation_seconds: float
+log = logging.getLogger(__name__)
 
 
 class OnEpoch(Protocol):
@@ -70,6 +56,8 @@ class Training:
     """`auto` takes CUDA where there is one."""
     deterministic: bool
     """Only kernels with a fixed order of summation."""
+    checkpoint_every: Annotated[int, Within("[0, inf)")]
+    """Epochs between two checkpoints; 0 keeps none. No number depends on it."""
 
     @property
     def torch_device(self) -> torch.device:
@@ -98,8 +86,12 @@ def fit(
     seed: int,
     stage: str,
     on_epoch: OnEpoch,
+    checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
 ) -> tuple[list[Epoch], Scores]:
     """Train until validation stops improving; the model ends with its best weights.
+
+    A training that finds its checkpoint continues from there to the same numbers, bit for bit, as one that was never
+    interrupted. It tells `on_epoch` of the epochs before, too, with the seconds that they took.
 
     Args:
         model: moved to the training device.
@@ -109,52 +101,72 @@ def fit(
         seed: of the named streams; each epoch has its own, so that an epoch does not depend on how one got there.
         stage: name in progress and streams.
         on_epoch: told of every epoch.
+        checkpoint: where the training is kept every `training.checkpoint_every` epochs; the caller clears it.
 
     Returns: the history, and the validation scores of the best weights.
 
     Raises: DivergedError naming epoch, batch and term.
     """
+    model = model.to(training.torch_device)
+    optimizer = training.optimizer(
+        [each for each in model.parameters() if each.requires_grad], lr=training.learning_rate
+    )
+    sampler = TripleSampler(supervision)
     with _reproducible(training, stream(seed, stage, "dropout")):
-        return _fit(model.to(training.torch_device), supervision, evaluate, training, seed, stage, on_epoch)
+        course = _started(model, optimizer, training, stage, on_epoch, checkpoint)
+        while len(course.history) < training.epochs and course.patience_left(training.patience) > 0:
+            number, started = len(course.history), time.perf_counter()
+            _begin_epoch(model, optimizer, training.rate(model, number), stream(seed, stage, "graph", str(number)))
+            triples = torch.from_numpy(sampler.epoch(stream(seed, stage, "batches", str(number))))
+            losses = train_epoch(model, optimizer, triples.to(training.torch_device), training.batch_size, number)
+            _judge(model, evaluate, course, losses, started)
+            on_epoch(stage, course.history[-1], training.epochs, course.patience_left(training.patience))
+            if training.checkpoint_every and len(course.history) % training.checkpoint_every == 0:
+                checkpoint.save(pack(course, model, optimizer))
+    model.load_state_dict(course.best_weights)
+    assert course.best_scores is not None
+    return course.history, course.best_scores
 
 
-def _fit(
+def _started(
     model: Backbone,
-    supervision: Edges,
-    evaluate: Evaluator,
+    optimizer: torch.optim.Optimizer,
     training: Training,
-    seed: int,
     stage: str,
     on_epoch: OnEpoch,
-) -> tuple[list[Epoch], Scores]:
-    sampler = TripleSampler(supervision)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = training.optimizer(parameters, lr=training.learning_rate)
-    history: list[Epoch] = []
-    best_value, best_epoch, best_weights, best_scores = -1.0, 0, {}, None
-    for number in range(training.epochs):
-        started = time.perf_counter()
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = training.rate(model, number)
-        model.begin_epoch(stream(seed, stage, "graph", str(number)))
-        triples = torch.from_numpy(sampler.epoch(stream(seed, stage, "batches", str(number))))
-        losses = train_epoch(model, optimizer, triples.to(training.torch_device), training.batch_size, number)
-        trained = time.perf_counter()
-        scores = validate(model, evaluate)
-        better = scores.means[CRITERION] > best_value
-        if better:
-            best_value, best_epoch, best_scores = scores.means[CRITERION], number, scores
-            best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        seconds = (trained - started, time.perf_counter() - trained)
-        history.append(Epoch(number, losses, scores.means, better, *seconds))
-        left = training.patience - (number - best_epoch)
-        on_epoch(stage, history[-1], training.epochs, left)
-        if left <= 0:
-            break
-    model.load_state_dict(best_weights)
-    assert best_scores is not None
-    return history, best_scores
+    checkpoint: Checkpoint,
+) -> Course:
+    state = checkpoint.load() if training.checkpoint_every else None
+    if state is not None and state["device"] != training.torch_device.type:
+        log.warning("%s starts anew: its checkpoint was made on another device (%s)", stage, state["device"])
+        state = None
+    if state is None:
+        return Course()
+    course = unpack(state, model, optimizer)
+    log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
+    for number, epoch in enumerate(course.history):
+        left = Course(course.history[: number + 1]).patience_left(training.patience)
+        on_epoch(stage, epoch, training.epochs, left)
+    return course
+
+
+def _begin_epoch(model: Backbone, optimizer: torch.optim.Optimizer, rate: float, rng: np.random.Generator) -> None:
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    model.begin_epoch(rng)
+
+
+def _judge(model: Backbone, evaluate: Evaluator, course: Course, losses: Mapping[str, float], started: float) -> None:
+    """Validate the model after an epoch that began at `started`, and add the epoch to the course."""
+    trained = time.perf_counter()
+    scores = validate(model, evaluate)
+    better = course.improves(scores)
+    if better:
+        course.best_scores = scores
+        course.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    seconds = (trained - started, time.perf_counter() - trained)
+    course.history.append(Epoch(len(course.history), losses, scores.means, better, *seconds))
 
 
 def train_epoch(

@@ -1,0 +1,324 @@
+"""A killed training continues to the same numbers, bit for bit, as one that was left alone."""
+
+import functools
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir  # noqa: TID251
+from numpy.testing import assert_array_equal
+
+from trustmm.cache import Cache
+from trustmm.cell import build_stages
+from trustmm.config import config_folder, register
+from trustmm.dataset.data import Dataset
+from trustmm.job import Job, JobResult, run_job
+from trustmm.results import record_history
+from trustmm.training.checkpoint import FileCheckpoint
+from trustmm.training.course import Epoch
+
+DATA = ("dataset.num_users=61", "dataset.num_items=41", "dataset.num_interactions=600")
+TINY = (
+    *DATA,
+    "tracking=none",
+    "dataset.modalities={visual: 7, textual: 5}",
+    "training.device=cpu",
+    "training.batch_size=64",
+    "training.learning_rate=0.02",
+    "training.checkpoint_every=2",
+    "prior.epochs=5",
+    "prior.batch_size=64",
+    "prior.embedding_dim=8",
+    "backbone.embedding_dim=8",
+    "corruption.eta=0.3",
+)
+MR = ("rectifier=mr", "rectifier.k=5", "rectifier.projection.epochs=2")
+
+
+class Killed(Exception):
+    pass
+
+
+@functools.cache
+def make(*overrides: str) -> tuple[Dataset, Job]:
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        job, read_data, _ = build_stages(compose("config", overrides=[*TINY, *overrides]))
+    return read_data(), job
+
+
+def run(*overrides: str, folder: Path, kill_after: tuple[str, int] | None = None) -> tuple[JobResult, list[Any]]:
+    """The job and what its callback was told; `kill_after` an epoch of a stage."""
+    told: list[Any] = []
+
+    def on_epoch(stage: str, epoch: Epoch, epochs: int, left: int) -> None:
+        told.append((stage, epoch.epoch, dict(epoch.losses), dict(epoch.valid), epoch.best, epochs, left))
+        if (stage, epoch.epoch) == kill_after:
+            raise Killed
+
+    data, job = make(*overrides)
+    checkpoint = FileCheckpoint(folder / "checkpoint.pt", "job")
+    result = run_job(data, job, cache=Cache(folder / "cache"), on_epoch=on_epoch, checkpoint=checkpoint)
+    return result, told
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    if isinstance(expected, Mapping):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_equal(found[name], expected[name])
+    else:
+        assert_array_equal(found, expected)
+
+
+def assert_same_result(found: JobResult, expected: JobResult) -> None:
+    for ours, theirs in ((found.valid, expected.valid), (found.test, expected.test)):
+        assert_equal(ours.per_user, theirs.per_user)
+        assert_array_equal(ours.users, theirs.users)
+        assert ours.headline == theirs.headline
+    assert_equal(found.diagnostics, expected.diagnostics)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("backbone=bpr",),
+        ("backbone=vbpr",),
+        ("backbone=lightgcn",),
+        ("backbone=freedom", "backbone.dropout=0.5", "backbone.k=3"),
+        ("backbone=lattice", "backbone.k=3"),
+        ("backbone=mgcn", "backbone.k=3"),
+        ("backbone=smore", "backbone.dropout=0.5", "backbone.k_of={visual: 3, textual: 3}"),
+    ],
+    ids=lambda options: options[0],
+)
+def test_interrupted_training_ends_with_the_same_numbers(options: tuple[str, ...], tmp_path: Path) -> None:
+    options = (*options, "training.epochs=9")
+    whole, told = run(*options, folder=tmp_path / "whole")
+    for epoch in (3, 6):
+        with pytest.raises(Killed):
+            run(*options, folder=tmp_path / "killed", kill_after=("backbone", epoch))
+    kept = FileCheckpoint(tmp_path / "killed" / "checkpoint.pt", "job").load()
+    assert kept is not None
+    assert len(kept["history"]) == 6
+    again, told_again = run(*options, folder=tmp_path / "killed")
+    assert_same_result(again, whole)
+    assert told_again == told
+    assert again.history[:6] == [Epoch(**epoch) for epoch in kept["history"]]
+
+
+def test_early_stopping_counts_the_epochs_before_the_interruption(tmp_path: Path) -> None:
+    options = ("backbone=bpr", "training.epochs=60", "training.patience=3", "training.learning_rate=0.2")
+    whole, _ = run(*options, folder=tmp_path / "whole")
+    last = len(whole.history) - 1
+    assert last < 59
+    with pytest.raises(Killed):
+        run(*options, folder=tmp_path / "killed", kill_after=("backbone", last - 1))
+    again, _ = run(*options, folder=tmp_path / "killed")
+    assert [epoch.valid for epoch in again.history] == [epoch.valid for epoch in whole.history]
+    assert_same_result(again, whole)
+
+
+def test_interrupted_prior_continues_in_whichever_job_needs_it(tmp_path: Path) -> None:
+    options = (*MR, "training.epochs=2", "backbone=lightgcn")
+    whole, _ = run(*options, folder=tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(*options, "backbone=vbpr", folder=tmp_path / "killed", kill_after=("prior", 3))
+    (kept,) = (tmp_path / "killed" / "cache" / "prior").glob("*.checkpoint")
+    assert len(FileCheckpoint(kept, kept.stem).load()["history"]) == 2
+    again, told = run(*options, folder=tmp_path / "killed")
+    assert [line[1] for line in told if line[0] == "prior"] == list(range(5))
+    assert_same_result(again, whole)
+    assert not kept.exists()
+
+
+def test_no_checkpoint_is_kept_or_used_where_none_is_wanted(tmp_path: Path) -> None:
+    options = ("backbone=bpr", "training.epochs=5")
+    with pytest.raises(Killed):
+        run(*options, folder=tmp_path, kill_after=("backbone", 3))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    _, told = run(*options, "training.checkpoint_every=0", folder=tmp_path, kill_after=None)
+    assert len(told) == 5
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+STATE = {"weights": torch.arange(5000.0), "history": [{"best": True, "value": 0.1}], "rates": (0.9, 0.999)}
+
+
+def saved(path: Path) -> FileCheckpoint:
+    checkpoint = FileCheckpoint(path / "checkpoint.pt", "this job")
+    checkpoint.save(STATE)
+    return checkpoint
+
+
+def test_state_returns_as_it_was_until_it_is_cleared(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path)
+    found = checkpoint.load()
+    assert found is not None
+    torch.testing.assert_close(found["weights"], STATE["weights"], rtol=0, atol=0)
+    assert found["history"] == STATE["history"]
+    assert found["rates"] == STATE["rates"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    checkpoint.clear()
+    assert checkpoint.load() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def damage_by_a_bit(content: bytearray) -> bytes:
+    content[content.find(torch.arange(5000.0).numpy().tobytes()[400:440]) + 3] ^= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: bytes(content[: len(content) // 2]),
+        lambda content: bytes(content[:-1]),
+        lambda content: b"some text",
+        lambda content: pickle.dumps({"key": "this job", "state": 1}),
+        damage_by_a_bit,
+    ],
+    ids=["empty", "half", "last byte", "text", "pickle", "one bit"],
+)
+def test_damaged_checkpoint_is_ignored_with_a_warning(
+    damage: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = saved(tmp_path)
+    checkpoint.path.write_bytes(damage(bytearray(checkpoint.path.read_bytes())))
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.load() is None
+    assert f"ignored the checkpoint {checkpoint.path}, which is damaged" in caplog.text
+
+
+def test_foreign_checkpoint_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(tmp_path).path
+    with caplog.at_level(logging.WARNING):
+        assert FileCheckpoint(path, "another job").load() is None
+    assert "which belongs to another job" in caplog.text
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (os.environ["TRUSTMM_TEST_BOMB"],))
+
+
+def test_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTMM_TEST_BOMB", str(tmp_path / "exploded"))
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"key": "this job", "state": Bomb()}, path)
+    assert FileCheckpoint(path, "this job").load() is None
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_partial_write_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path)
+    with pytest.raises(AttributeError, match="pickle"):
+        checkpoint.save({"unwritable": lambda: None})
+    assert checkpoint.load() is not None
+    checkpoint.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def epoch(number: int, seconds: float = 1.0) -> Epoch:
+    return Epoch(number, {"bpr": 0.5}, {"recall@10": 0.1}, number == 0, seconds, seconds)
+
+
+def test_history_of_a_stage_is_replaced_and_of_others_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    record = record_history(tmp_path)
+    for stage, number in (("prior", 0), ("prior", 1), ("backbone", 0), ("backbone", 1)):
+        record(stage, epoch(number))
+    path.write_text(path.read_text() + '{"stage": "backb')
+    again = record_history(tmp_path)
+    for number in range(3):
+        again("backbone", epoch(number, seconds=2.0))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["stage"], line["epoch"]) for line in lines] == [
+        *(("prior", number) for number in range(2)),
+        *(("backbone", number) for number in range(3)),
+    ]
+    assert [line["train_seconds"] for line in lines] == [1, 1, 2, 2, 2]
+
+
+COMMAND = (*DATA, *MR, "tracking=none", "backbone=freedom", "corruption.eta=0.2")
+LONG = ("training.epochs=40", "training.patience=40", "training.checkpoint_every=7", "prior.epochs=20")
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "trustmm", *COMMAND, *LONG]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    files = list(folder.glob("outputs/*/history.jsonl"))
+    lines = files[0].read_text().splitlines(keepends=True) if files else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def kill_at(folder: Path, lines: int, number: signal.Signals) -> None:
+    process, deadline = start(folder), time.monotonic() + 120
+    while len(history(folder)) < lines and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
+
+
+def outcome(folder: Path) -> tuple[Any, dict[str, Any], list[Any]]:
+    process = start(folder)
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    (path,) = folder.glob("outputs/*/result.json")
+    summary = json.loads(path.read_text())
+    with np.load(path.with_name("per_user.npz"), allow_pickle=False) as stored:
+        per_user = {name: stored[name] for name in stored.files}
+    lines = [{k: v for k, v in line.items() if not k.endswith("_seconds")} for line in history(folder)]
+    assert not list(folder.glob("outputs/**/*checkpoint*"))
+    return {k: v for k, v in summary.items() if k != "seconds"}, per_user, lines
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_the_same_result_files_in_the_end(tmp_path: Path) -> None:
+    """Killed twice, in the prior and in the backbone, at epochs drawn anew in every run of the tests."""
+    summary, per_user, lines = outcome(tmp_path / "whole")
+    in_prior, in_backbone = np.random.default_rng().integers([8, 28], [19, 55])
+    kill_at(tmp_path / "killed", int(in_prior), signal.SIGTERM)
+    kill_at(tmp_path / "killed", int(in_backbone), signal.SIGKILL)
+    found = outcome(tmp_path / "killed")
+    assert found[0] == summary, (in_prior, in_backbone)
+    assert_equal(found[1], per_user)
+    assert found[2] == lines
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("backbone=freedom", "backbone.dropout=0.5", "backbone.k=3"),
+        ("backbone=smore", "backbone.dropout=0.5", "backbone.k_of={visual: 3, textual: 3}"),
+    ],
+    ids=lambda options: options[0],
+)
+def test_interrupted_training_on_a_gpu_ends_with_the_same_numbers(options: tuple[str, ...], tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    options = (*options, "training.epochs=9", "training.device=cuda")
+    whole, _ = run(*options, folder=tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(*options, folder=tmp_path / "killed", kill_after=("backbone", 5))
+    again, _ = run(*options, folder=tmp_path / "killed")
+    assert_same_result(again, whole)

@@ -1,0 +1,84 @@
+"""Where a training keeps what it needs to continue after its process was killed."""
+
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint(Protocol):
+    """The place of one training of one job."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """What `save` was last given, tensors on the CPU; None if there is nothing that can be used."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep tensors and plain values, however nested, in place of what was kept before."""
+
+    def clear(self) -> None:
+        """Forget: the training's result is safe elsewhere."""
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def load(self) -> None:
+        """Nothing."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Ignore it."""
+
+    def clear(self) -> None:
+        """There is nothing to forget."""
+
+
+class FileCheckpoint:
+    """A file, written whole or not at all by one process at a time, and read without unpickling objects.
+
+    Args:
+        path: of the file.
+        key: identity of the training; a file that holds another is not used.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        self._partial = path.with_name(f"{path.name}.partial")  # one name: what kills leave behind does not pile up
+
+    def load(self) -> Mapping[str, Any] | None:
+        """What was saved under this key; a damaged or foreign file is named in a warning and ignored."""
+        if not self.path.is_file():
+            return None
+        try:
+            found = _read(self.path)
+        except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+            log.warning("ignored the checkpoint %s, which is damaged: %s", self.path, str(error).partition("\n")[0])
+            return None
+        if not isinstance(found, dict) or found.get("key") != self.key:
+            log.warning("ignored the checkpoint %s, which belongs to another job", self.path)
+            return None
+        return found["state"]
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"key": self.key, "state": dict(state)}, self._partial)
+        self._partial.replace(self.path)
+
+    def clear(self) -> None:
+        """Remove the file."""
+        self._partial.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()  # torch does not compare the check sums
+    if broken is not None:
+        raise zipfile.BadZipFile(f"bad check sum of {broken}")
+    return torch.load(path, map_location="cpu", weights_only=True)

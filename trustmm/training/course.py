@@ -1,0 +1,86 @@
+"""How far a training has come: everything that its next epoch depends on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trustmm.evaluation.full_ranking import Scores
+
+CRITERION = "recall@10"
+"""Validation metric of early stopping (the paper, Sec. 6.1.4)."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a training history."""
+
+    epoch: int
+    """From 0."""
+    losses: Mapping[str, float]
+    """Mean over batches of every loss term."""
+    valid: Mapping[str, float]
+    """Validation metrics under the headline mask."""
+    best: bool
+    """Whether this epoch's weights are the best so far."""
+    train_seconds: float
+    evaluation_seconds: float
+
+
+@dataclass
+class Course:
+    """The finished epochs of a training, and the best of them."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    best_scores: Scores | None = None
+
+    def improves(self, scores: Scores) -> bool:
+        """Whether an epoch with these validation scores is the best so far."""
+        return self.best_scores is None or scores.means[CRITERION] > self.best_scores.means[CRITERION]
+
+    def patience_left(self, patience: int) -> int:
+        """Epochs without a better one before stopping."""
+        best = max((epoch.epoch for epoch in self.history if epoch.best), default=-1)
+        return patience - (len(self.history) - 1 - best)
+
+
+def pack(course: Course, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Tensors and plain values from which `unpack` restores the three, bit for bit."""
+    scores = course.best_scores
+    assert scores is not None
+    per_user = {mask: {name: torch.from_numpy(v) for name, v in part.items()} for mask, part in scores.per_user.items()}
+    return {
+        "history": [asdict(epoch) for epoch in course.history],
+        "best_weights": dict(course.best_weights),
+        "best_scores": {"users": torch.from_numpy(scores.users), "per_user": per_user, "headline": scores.headline},
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "device": _device(model).type,
+        "generators": _generators(model),
+    }
+
+
+def unpack(state: Mapping[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Course:
+    """Restore model, optimiser and torch's global generators, and return the course; all on the device of `pack`."""
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["generators"][0])
+    for kept in state["generators"][1:]:
+        torch.cuda.set_rng_state(kept, _device(model))
+    scores = state["best_scores"]
+    per_user = {mask: {name: v.numpy() for name, v in part.items()} for mask, part in scores["per_user"].items()}
+    best = Scores(scores["users"].numpy(), per_user, scores["headline"])
+    return Course([Epoch(**epoch) for epoch in state["history"]], state["best_weights"], best)
+
+
+def _generators(model: torch.nn.Module) -> list[Tensor]:
+    """States of the generators that dropout draws from: the CPU's and, where the model is there, the GPU's."""
+    device = _device(model)
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
