@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format golden bench ui clean
+.PHONY: help setup demo quick-report test test-all lint format golden bench ui clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/installed  ## make the virtual environment .venv with pinned versions
 
@@ -20,6 +20,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
 	$(BIN)/python -m trustmm.report.demo
+
+quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh multirun_templates/quick_report.sh
 
 test: setup  ## quick tests
 	$(BIN)/python -m pytest -n auto -m "not slow"

@@ -1,4 +1,4 @@
-"""``python -m trustmm.report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics and claims of finished runs."""
+"""``python -m trustmm.report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics, claims of finished runs."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = _read(options)
         if not len(runs.table) and not runs.failures:
             raise ValueError("there is no finished or failed job to report")
-        page = write_report(runs, options.out, title=options.title)
+        page = write_report(runs, options.out, title=options.title, claims_only=options.claims)
         for parent, uri in {} if options.no_log else parents_of(runs).items():
             log_report(uri, parent, options.out)
     except ValueError as error:
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mlflow", metavar="URI", help="read runs from this store, such as sqlite:///mlflow.db")
     parser.add_argument("--experiment", help="name of the experiment in the store")
     parser.add_argument("--parent", metavar="RUN_ID", help="only the jobs of this sweep")
+    parser.add_argument("--claims", action="store_true", help="only the claims, as for many sweeps together")
     parser.add_argument("--no-log", action="store_true", help="do not log the report to the sweep's parent run")
     return parser
 

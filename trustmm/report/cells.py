@@ -155,7 +155,7 @@ def pairs(table: pd.DataFrame, choice: str, base: str, metric: str, axes: Sequen
         for _, rows in _by(treated_rows, own):
             pair = _pair(rows, bases[key], choice, metric, (shared, own))
             found += [pair] if pair.by_seed else []
-    return sorted(found, key=lambda pair: [_order(axis, (pair.values | pair.treated)[axis]) for axis in axes])
+    return sorted(found, key=lambda pair: [_order(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
 
 
 def _by(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
@@ -178,7 +178,7 @@ def _pair(
 
 
 def gaps(runs: Runs) -> list[str]:
-    """Seeds that a cell lacks and others have, where no failed or planned cell accounts for it: "backbone=vbpr seed=3"."""
+    """Seeds that a cell lacks and others have, unless a failed or planned cell says so: "backbone=vbpr seed=3"."""
     table = runs.table
     axes = axes_of(table)
     if not len(table):

@@ -186,6 +186,9 @@ def tau(table: pd.DataFrame) -> Finding:
 
 
 def _by_knob(rows: pd.DataFrame, knob: str, metric: str) -> pd.DataFrame:
+    """Values by seed (rows) and knob (columns); empty where no job has the knob."""
+    if knob not in rows or not len(rows):
+        return pd.DataFrame()
     return rows.pivot_table(index="seed", columns=knob, values=metric, aggfunc="mean")
 
 

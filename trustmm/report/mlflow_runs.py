@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,8 @@ def _download(client: Any, run: Any, cache: Path) -> Path | None:
     guard = Guard()
     for name in FILES:
         if not (folder / name).is_file():
-            guard.attempt(
-                f"fetch {name}", lambda name=name: client.download_artifacts(run.info.run_id, name, str(folder))
-            )
+            fetch = partial(client.download_artifacts, run.info.run_id, name, str(folder))
+            guard.attempt(f"fetch {name}", fetch)
     path = folder / RESULT
     return path if path.is_file() else None
 
@@ -104,12 +104,14 @@ def parents_of(runs: Runs) -> Mapping[str, str]:
         first = rows.iloc[0]
         uri = str(first["tracking"].get("uri", ""))
         if _is_there(uri):
-            run = guard.attempt(
-                "find the sweep's run", lambda uri=uri, first=first: connect(uri).get_run(first["run_id"])
-            )
+            run = guard.attempt("find the sweep's run", partial(_run, uri, str(first["run_id"])))
             parent = None if run is None else run.data.tags.get("mlflow.parentRunId")
             parents |= {parent: uri} if parent else {}
     return parents
+
+
+def _run(uri: str, run_id: str) -> Any:
+    return connect(uri).get_run(run_id)
 
 
 def _is_there(uri: str) -> bool:
@@ -123,4 +125,8 @@ def log_report(uri: str, parent: str, folder: Path) -> None:
     guard = Guard()
     for path in sorted(folder.iterdir()):
         if path.is_file():
-            guard.attempt(f"log {path.name}", lambda path=path: connect(uri).log_artifact(parent, str(path), "report"))
+            guard.attempt(f"log {path.name}", partial(_log_file, uri, parent, path))
+
+
+def _log_file(uri: str, parent: str, path: Path) -> None:
+    connect(uri).log_artifact(parent, str(path), "report")

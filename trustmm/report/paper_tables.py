@@ -92,7 +92,7 @@ def _with_caption(runs: Runs, table: pd.DataFrame, rows: list[list[Any]]) -> Tab
 
 
 def failed_cells(runs: Runs) -> dict[tuple[str, str, str], str]:
-    """ "OOM" or "failed" by data, backbone and rectifier of clean cells that failed."""
+    """Either "OOM" or "failed" by data, backbone and rectifier of clean cells that failed."""
     cells: dict[tuple[str, str, str], str] = {}
     for failure in runs.failures:
         values = failure.values

@@ -1,5 +1,6 @@
 """Finished jobs, from sweep folders or an MLflow store, as one tidy table."""
 
+import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,11 @@ from trustmm.config import config_folder
 from trustmm.report.plan import Plan, plan_of, same_cell
 from trustmm.results import RESULT, read_cells
 
+FAILED = "failed.csv"
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
 MASKS = ("clean", "corrupted", "edited")
-_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "rectifier.matching", "edit.where", "edit.mode"})
-_MODES = {"train": "train_only", "train_only": "train_only", "graph": "graph_only", "graph_only": "graph_only"}
+_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "rectifier.matching", "edit.where"})
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,10 @@ def _read_folder(folder: Path) -> Runs:
     if not folder.is_dir():
         raise ValueError(f"{folder} must be a sweep folder (with cells.csv) or a folder of jobs, it does not exist")
     cells = read_cells(folder)
-    if not cells:
+    if not cells and not (folder / FAILED).is_file():
         return _read_jobs(folder)
     plan = plan_of(folder)
-    rows, failures = [], []
+    rows, failures = [], _failed(folder, plan)
     for cell in cells:
         found = _find_result(folder, plan, cell["job_id"])
         status = cell.get("status") or "FINISHED"
@@ -131,12 +132,22 @@ def _read_folder(folder: Path) -> Runs:
             reason = cell.get("reason") or ("no result.json" if status == "FINISHED" else "")
             status = "LOST" if status == "FINISHED" else status
             failures.append(Failure(cell["cell"], status, reason, plan.values(cell["cell"])))
-    known = [cell["cell"] for cell in cells]
+    known = [*(cell["cell"] for cell in cells), *(failure.cell for failure in failures)]
     absent = [cell for cell in plan.cells if not any(same_cell(cell, other) for other in known)]
     matched = len(absent) < len(plan.cells)  # otherwise the folder was filled by another command
     never = [Failure(cell, "ABSENT", "never recorded", plan.values(cell)) for cell in absent if matched]
     names = [plan.name] if plan.name else []
     return Runs(pd.DataFrame(rows), failures, never, (), names, [str(folder)])
+
+
+def _failed(folder: Path, plan: Plan) -> list[Failure]:
+    """Cells of ``failed.csv``, which the launcher writes; none without it."""
+    path = folder / FAILED
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as handle:
+        lines = list(csv.DictReader(handle))
+    return [Failure(line["cell"], line["status"], line["reason"], plan.values(line["cell"])) for line in lines]
 
 
 def _read_jobs(folder: Path) -> Runs:
@@ -172,6 +183,8 @@ def row(path: Path) -> dict[str, Any]:
     }
     eta_of = {name: value for name, value in (options["corruption"].get("eta_of") or {}).items() if value}
     named = {key: value for key, value in flat.items() if not key.startswith("corruption.eta_of")}
+    damaged = bool(options["corruption"]["eta"] or eta_of)
+    named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
     named |= {"corruption.eta_of": " ".join(f"{name}={value:g}" for name, value in sorted(eta_of.items())) or None}
     kept = {key: value for key, value in named.items() if key not in _NOT_OPTIONS}
     return {
@@ -263,7 +276,4 @@ def rectifier_label(options: Mapping[str, Any]) -> str:
 
 def edit_label(options: Mapping[str, Any]) -> str:
     """``none`` or where edges are edited: ``train_only``, ``graph_only``, ``both``."""
-    if options["_target_"].endswith("NoEdit"):
-        return "none"
-    words = [value for value in options.values() if isinstance(value, str)]
-    return next((_MODES.get(word, word) for word in words if word in {*_MODES, "both"}), words[0].split(".")[-2])
+    return "none" if options["_target_"].endswith("NoEdit") else str(options["where"])

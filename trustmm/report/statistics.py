@@ -125,5 +125,6 @@ def relative_drop(first: float, last: float) -> float:
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
     """Least-squares slope."""
-    centred = np.asarray(x, dtype=np.float64) - np.mean(x)
-    return float(centred @ np.asarray(y, dtype=np.float64) / (centred @ centred))
+    places, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    centred = places - places.mean()
+    return float(centred @ values / (centred @ centred))

@@ -67,9 +67,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{names[place - 1]} {name}" for place, name in enumerate(names)]
 
 
-def half_width(interval: Interval) -> Number:
+def half_width(interval: Interval, digits: int = 4) -> Number:
     """Shown empty for one seed."""
-    return Number(interval.half_width if interval.num_seeds > 1 else float("nan"))
+    return Number(interval.half_width if interval.num_seeds > 1 else float("nan"), digits)
 
 
 def pivot_table(runs: Runs, metric: str = HEADLINE[0]) -> Table | None:
@@ -111,8 +111,16 @@ def difference_table(runs: Runs) -> Table:
         tests = [p_text(float(p)) if interval.num_seeds > 1 else "", *_per_user(runs, pair, metric)]
         labels = [plain(options.get(axis)) for axis in shown]
         rows.append([*labels, pair.label, short_metric(metric), str(len(pair.by_seed)), *numbers, *tests])
-    numbers = ["base", "difference", "%", "95% interval, seeds", "p, Holm"]
-    columns = [*shown, "comparison", "metric", "seeds", *numbers, "95% interval, seeds x users", "users of one seed"]
+    heads = ["base", "difference", "%", "95% interval, seeds", "p, Holm"]
+    columns: list[str] = [
+        *shown,
+        "comparison",
+        "metric",
+        "seeds",
+        *heads,
+        "95% interval, seeds x users",
+        "users of one seed",
+    ]
     caption = (
         f"Differences paired by seed; the interval over seeds decides; Holm over the {len(found)} rows of this table. "
         "The interval over seeds x users (crossed bootstrap, from 5 seeds on) asks the same for new users as well. "
@@ -144,7 +152,7 @@ def _per_user(runs: Runs, pair: Pair, metric: str) -> tuple[str, str]:
 
 
 def robustness_table(runs: Runs) -> Table:
-    """Curves over eta in two numbers: their mean height and what is lost at the largest eta, per seed, then averaged."""
+    """Curves over eta in two numbers, by seed and then averaged: mean height, and what is lost at the largest eta."""
     axes = [axis for axis in axes_of(runs.table) if axis not in ("corruption.eta", "corruption.kind")]
     kinds = spread(runs.table, "corruption.kind")
     axes += ["corruption.kind"] if kinds.get("corruption.kind", pd.Series(dtype=object)).nunique() > 1 else []
@@ -155,7 +163,7 @@ def robustness_table(runs: Runs) -> Table:
             first, last = by_seed.columns[0], by_seed.columns[-1]
             area = over_seeds([area_under_curve(by_seed.columns, values) for values in by_seed.to_numpy()])
             drop = over_seeds([100 * relative_drop(line[first], line[last]) for _, line in by_seed.iterrows()])
-            shown = [Number(area.estimate), half_width(area), Number(drop.estimate, 1), half_width(drop)]
+            shown = [Number(area.estimate), half_width(area), Number(drop.estimate, 1), half_width(drop, 1)]
             labels = [plain(part.iloc[0][axis]) for axis in axes]
             rows.append([*labels, f"{first:g}-{last:g}", *shown, str(len(by_seed))])
     columns = [*axes, "eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "seeds"]

@@ -40,20 +40,22 @@ def tables_of(runs: Runs) -> Iterator[Table]:
     yield cell_table(runs)
 
 
-def write_report(runs: Runs, folder: Path, *, title: str = "Report") -> Path:
+def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> Path:
     """Write everything and return the page.
 
     Args:
         runs: what was read.
         folder: made if missing; files of the same name are replaced.
         title: of the page.
+        claims_only: leave tables and figures out, as for many sweeps together.
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [f"# {title}", _lines(provenance(runs))]
-    if len(runs.table):
+    if len(runs.table) and not claims_only:
         tables = [table for table in tables_of(runs) if table.rows]
         blocks += [_write_figure(drawing, folder) for drawing in figures_of(runs)]
         blocks += [_write_table(table, folder) for table in tables]
+    if len(runs.table):
         blocks += ["## Claims", *[_write_table(table, folder) for table in claim_tables(runs)]]
         _write(folder / "runs.csv", runs.table.drop(columns=["versions", "statistics", "tracking"]).to_csv(index=False))
     page = folder / PAGE

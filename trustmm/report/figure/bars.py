@@ -48,8 +48,8 @@ def _bars(axis: Axes, part: pd.DataFrame, metric: str, *, labelled: bool) -> Non
     names = _names(part)
     for place, name in enumerate(names):
         values = part[part["rectifier"] == name].groupby("seed")[f"test/{metric}"].mean()
-        looks = {"color": style(name, place)[0], "hatch": HATCHES[place % len(HATCHES)], "edgecolor": "white"}
-        axis.barh(place, values.mean(), height=0.66, **looks)
+        colour, hatch = style(name, place)[0], HATCHES[place % len(HATCHES)]
+        axis.barh(place, values.mean(), height=0.66, color=colour, hatch=hatch, edgecolor="white")
         axis.plot(values, [place] * len(values), "|", color="black", markersize=8, alpha=0.7)
     axis.set_yticks(range(len(names)), [LABELS.get(name, name) for name in names] if labelled else [])
     _sideways(axis, len(names), f"test {METRIC_NAMES[metric]}")

@@ -94,11 +94,11 @@ def draw_differences(
     for place, pair in zip(places, found, strict=True):
         interval = pair.interval
         known = interval.num_seeds >= BAND_FROM
-        point = (interval.estimate, place) if sideways else (place, interval.estimate)
-        error = {"xerr" if sideways else "yerr": interval.half_width if known else 0}
-        axis.errorbar(
-            *point, **error, fmt=marker, color=colour, mfc=colour if known else "white", markersize=4.5, capsize=2
-        )
+        error = interval.half_width if known else 0.0
+        x, y = (interval.estimate, place) if sideways else (place, interval.estimate)
+        width, height = (error, None) if sideways else (None, error)
+        face = colour if known else "white"
+        axis.errorbar(x, y, height, width, fmt=marker, color=colour, mfc=face, markersize=4.5, capsize=2)
 
 
 def tidy(axis: Axes) -> None:

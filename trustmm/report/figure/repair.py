@@ -65,8 +65,8 @@ def repair_curves(runs: Runs) -> Drawing | None:
     for axis in grid[-1]:
         axis.set_xlabel(AXIS_NAMES[ETA], fontsize=SMALL)
     caption = (
-        f"Rectifier {LABELS.get(drawn, drawn)}; wrong and right: items with and without permuted features. Line: mean over "
-        f"seeds; band: 95% t interval (three seeds or more). {seeds_fact(table)}"
+        f"Rectifier {LABELS.get(drawn, drawn)}; wrong and right: items with and without permuted features. Line: mean "
+        f"over seeds; band: 95% t interval (three seeds or more). {seeds_fact(table)}"
     )
     return Drawing("repair", "The repair itself", figure, caption)
 

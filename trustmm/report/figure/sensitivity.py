@@ -37,7 +37,7 @@ def sensitivity(runs: Runs) -> Drawing | None:
     fixed = []
     for column, knob in enumerate(knobs):
         [other] = set(DEFAULTS) - {knob}
-        value = min(table[other].dropna().unique(), key=lambda found, other=other: abs(found - DEFAULTS[other]))
+        value = _nearest(table[other], DEFAULTS[other])
         fixed.append(f"{knob.split('.')[1]} at {other.split('.')[1]} {value:g}")
         for axis, metric in zip(grid[:, column], HEADLINE, strict=True):
             _lines(axis, table[table[other] == value], knob, metric)
@@ -49,8 +49,12 @@ def sensitivity(runs: Runs) -> Drawing | None:
     for line, metric in zip(grid, HEADLINE, strict=True):
         line[0].set_ylabel(f"test {METRIC_NAMES[metric]}", fontsize=SMALL)
     legend_above(figure, [grid[0][0]])
-    caption = f"{' and '.join(fixed)}. {BAND_TEXT} {seeds_fact(table)}"
-    return Drawing("sensitivity", "Sensitivity to lam and tau (Fig. 3)", figure, caption.capitalize())
+    caption = f"Drawn: {', '.join(fixed)}. {BAND_TEXT} {seeds_fact(table)}"
+    return Drawing("sensitivity", "Sensitivity to lam and tau (Fig. 3)", figure, caption)
+
+
+def _nearest(values: pd.Series, wanted: float) -> float:
+    return float(min(values.dropna().unique(), key=lambda value: abs(value - wanted)))
 
 
 def _lines(axis: Axes, table: pd.DataFrame, knob: str, metric: str) -> None:
