@@ -22,7 +22,7 @@ demo: setup  ## the main question on embedded data: base and rectified FREEDOM, 
 	$(BIN)/python -m trustmm.report.demo
 
 quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh multirun_templates/quick_report.sh
+	$(BIN)/python -m trustmm.report.quick
 
 test: setup  ## quick tests
 	$(BIN)/python -m pytest -n auto -m "not slow"

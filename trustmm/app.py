@@ -117,14 +117,16 @@ def run_or_reuse(config: DictConfig, job: "Job", data: "Dataset", tracking: "NoT
 
 def job_facts(config: DictConfig, job: "Job", data: "Dataset") -> dict[str, Any]:
     """What determines the numbers of a job, and the identity made of it."""
+    from trustmm.dataset.sizes import sizes
+
     science = describe(job)
     facts = {
         "options": science,
         "dataset_digest": data.digest,
         "code_digest": code_digest("trustmm.job", *targets(science)),
     }
-    plain = plain_config(config)
-    return {"job_id": digest(facts)[:16], **facts, "dataset": data.name, "config": plain, "versions": versions()}
+    named = {"dataset": data.name, "dataset_statistics": sizes(data), "config": plain_config(config)}
+    return {"job_id": digest(facts)[:16], **facts, **named, "versions": versions()}
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
