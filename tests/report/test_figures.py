@@ -42,7 +42,13 @@ def text_boxes(figure: Figure) -> list[tuple[str, object]]:
     renderer = canvas.get_renderer()
     found = []
     for axis in (axis for axis in figure.axes if axis.get_visible()):
-        ticks = [label for side in (axis.xaxis, axis.yaxis) for label in side.get_ticklabels()]
+        sides = ((axis.xaxis, 0, axis.get_xlim()), (axis.yaxis, 1, axis.get_ylim()))
+        ticks = [
+            label
+            for side, place, limits in sides
+            for label in side.get_ticklabels()
+            if label.get_visible() and min(limits) <= label.get_position()[place] <= max(limits)
+        ]
         texts = [*ticks, axis.title, axis.xaxis.label, axis.yaxis.label]
         found += [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()]
     found += [(text.get_text(), text.get_window_extent(renderer)) for legend in figure.legends for text in legend.texts]

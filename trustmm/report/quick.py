@@ -1,4 +1,4 @@
-"""``make quick-report``: runs every ``quick_*`` template (finished jobs are reused) and reports each, then the claims."""
+"""``make quick-report``: runs every ``quick_*`` template (finished jobs are reused), reports each, then the claims."""
 
 import subprocess
 import sys
@@ -25,7 +25,8 @@ def main() -> None:
         fine &= _run(*command, f"hydra.sweep.dir={sweep}")
         if (sweep / CELLS).is_file() or (sweep / FAILED).is_file():
             swept.append(sweep)
-            fine &= _run("trustmm.report", sweep, "--out", OUTPUTS / "report" / template.stem, "--title", template.stem)
+            out = OUTPUTS / "report" / template.stem
+            fine &= _run("trustmm.report", sweep, "--out", out, "--title", template.stem)
     title = "The claims, on all quick studies"
     fine &= _run("trustmm.report", *swept, "--out", OUTPUTS / "report", "--claims", "--no-log", "--title", title)
     minutes = (time.monotonic() - started) / 60

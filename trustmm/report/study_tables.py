@@ -156,22 +156,45 @@ def robustness_table(runs: Runs) -> Table:
     axes = [axis for axis in axes_of(runs.table) if axis not in ("corruption.eta", "corruption.kind")]
     kinds = spread(runs.table, "corruption.kind")
     axes += ["corruption.kind"] if kinds.get("corruption.kind", pd.Series(dtype=object)).nunique() > 1 else []
+    shared = [axis for axis in axes if not axis.startswith("rectifier")]
+    parts = [
+        (part, complete_curves(part, f"test/{HEADLINE[0]}"))
+        for _, part in kinds.groupby(key_of(kinds, axes), sort=False)
+    ]
+    curves = [(part.iloc[0], curve) for part, curve in parts if curve is not None]
+    bases = {describe(first[shared]): curve for first, curve in curves if first["rectifier"] == "none"}
     rows = []
-    for _, part in kinds.groupby(key_of(kinds, axes), sort=False):
-        by_seed = complete_curves(part, f"test/{HEADLINE[0]}")
-        if by_seed is not None:
-            first, last = by_seed.columns[0], by_seed.columns[-1]
-            area = over_seeds([area_under_curve(by_seed.columns, values) for values in by_seed.to_numpy()])
-            drop = over_seeds([100 * relative_drop(line[first], line[last]) for _, line in by_seed.iterrows()])
-            shown = [Number(area.estimate), half_width(area), Number(drop.estimate, 1), half_width(drop, 1)]
-            labels = [plain(part.iloc[0][axis]) for axis in axes]
-            rows.append([*labels, f"{first:g}-{last:g}", *shown, str(len(by_seed))])
-    columns = [*axes, "eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "seeds"]
+    for first, curve in curves:
+        base = bases.get(describe(first[shared])) if first["rectifier"] != "none" else None
+        etas = f"{curve.columns[0]:g}-{curve.columns[-1]:g}"
+        rows.append([*(plain(first[axis]) for axis in axes), etas, *_curve_numbers(curve, base), str(len(curve))])
+    columns = [*axes, "eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "area minus base", "95% interval", "seeds"]
     caption = (
         f"Area: mean height of the {short_metric(HEADLINE[0])} curve. Drop: share lost from the first to the last eta. "
         f"Seeds that lack a point of their curve are left out. {caption_facts(runs)}"
     )
     return Table("robustness", "Curves over eta in two numbers", columns, rows, caption)
+
+
+def _curve_numbers(curve: pd.DataFrame, base: pd.DataFrame | None) -> list[Number | str]:
+    """Area and drop with their half-widths, and the paired difference of the areas where there is a base."""
+    area, drop = over_seeds(_areas(curve).to_numpy()), over_seeds(_drops(curve))
+    shown: list[Number | str] = [Number(area.estimate), half_width(area), Number(drop.estimate, 1), half_width(drop, 1)]
+    if base is None or list(base.columns) != list(curve.columns):
+        return [*shown, "", ""]
+    gains = (_areas(curve) - _areas(base)).dropna()
+    if not len(gains):
+        return [*shown, "", ""]
+    gain = over_seeds(gains.to_numpy())
+    return [*shown, Number(gain.estimate, signed=True), interval_text(gain)]
+
+
+def _areas(curve: pd.DataFrame) -> pd.Series:
+    return pd.Series([area_under_curve(curve.columns, line) for line in curve.to_numpy()], index=curve.index)
+
+
+def _drops(curve: pd.DataFrame) -> list[float]:
+    return [100 * relative_drop(line[0], line[-1]) for line in curve.to_numpy()]
 
 
 def spread(table: pd.DataFrame, axis: str) -> pd.DataFrame:
