@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick-report test test-all lint format golden bench ui clean
+.PHONY: help setup setup-scatter demo quick-report test test-all lint format golden bench ui clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/installed  ## make the virtual environment .venv with pinned versions
 
@@ -16,6 +16,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"trustmm needs Python 3.11 or newer, this is {sys.version}; try make PYTHON=python3.12"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3.11-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup-scatter: $(VENV)/installed-scatter  ## add torch-scatter (the extra `scatter`), compiled for minutes; needs a C++ compiler
+
+$(VENV)/installed-scatter: $(VENV)/wheels/torch-scatter
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --find-links $(VENV)/wheels torch-scatter
+	$(BIN)/python -c 'import torch_scatter'
+	touch $@
+
+$(VENV)/wheels/torch-scatter: $(VENV)/installed
+	command -v c++ >/dev/null || { echo "torch-scatter has no wheel for this torch and there is no C++ compiler to build one: apt-get install g++" >&2; exit 1; }
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --no-build-isolation --wheel-dir $(VENV)/wheels torch-scatter
 	touch $@
 
 demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes

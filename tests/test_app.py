@@ -27,6 +27,10 @@ def trustmm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (["corruption.eta=1.7"], "corruption.eta must be in [0, 1], got 1.7"),
         (["corruption.eta=many"], "corruption.eta must be a number, got 'many'"),
+        (
+            ["corruption.kind=noise"],
+            "corruption.kind must be permute or constant or normal or missing or swap_similar, got 'noise'",
+        ),
         (["corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["+corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["backbone=lightgcn", "backbone.num_layer=2"], "did you mean backbone.num_layers"),
@@ -132,6 +136,8 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     assert len(children) == 4
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.data.tags["corruption_kind"] for run in children} == {"permute"}
+    assert {run.data.params["corruption.kind"] for run in children} == {"permute"}
     assert {run.data.params["corruption.eta"] for run in children} == {"0.0", "0.3"}
     cells = next((tmp_path / "outputs" / "sweeps").glob("*/cells.csv")).read_text().splitlines()
     assert len(cells) == 5

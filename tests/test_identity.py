@@ -49,6 +49,7 @@ BASE = ("dataset=sports", "dataset.root=/a", "rectifier=mr")
         ["corruption.eta=0"],
         ["corruption.eta=-0.0"],
         ["corruption.eta_of.visual=0"],
+        ["corruption.kind=normal"],
         ["rectifier.tau=1e-1"],
         ["evaluation.cutoffs=[5,10,20,50]"],
     ],
@@ -71,6 +72,13 @@ def test_job_id_does_not_depend_on_where_or_how_a_job_is_kept(same: list[str]) -
 )  # fmt: skip
 def test_job_id_changes_with_every_scientific_key(change: str) -> None:
     assert job_id(*BASE, change) != job_id(*BASE)
+
+
+def test_kind_of_damage_is_science_where_features_are_damaged() -> None:
+    kinds = ("permute", "constant", "normal", "missing", "swap_similar")
+    assert len({job_id(*BASE, "corruption.eta=0.1", f"corruption.kind={kind}") for kind in kinds}) == 5
+    assert len({job_id(*BASE, "corruption.eta_e=0.1", f"corruption.kind={kind}") for kind in kinds}) == 1
+    assert job_id(*BASE, "corruption.eta=0.1", "corruption.kind=permute") == job_id(*BASE, "corruption.eta=0.1")
 
 
 def test_job_id_changes_with_the_data() -> None:

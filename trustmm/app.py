@@ -140,11 +140,13 @@ def execute(
     config: DictConfig, job: "Job", data: "Dataset", facts: Mapping[str, Any], folder: Path, tracked: "Run"
 ) -> "Stored":
     """Run the job, write its folder and log it."""
+    from trustmm.allocator import keep_freed_memory
     from trustmm.job import run_job
     from trustmm.progress import progress
     from trustmm.results import record_history, write_result
     from trustmm.signals import termination_as_exception
 
+    keep_freed_memory()
     started = time.time()
     with termination_as_exception(), progress() as show:
         record = record_history(folder)
@@ -198,9 +200,10 @@ def _tracked(
     labels = {group: choices[group] for group in ("dataset", "backbone", "corruption", "rectifier", "edit")}
     corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
     digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
-    tags = labels | corruption | digests | more
+    tags = labels | corruption | digests | more | {"corruption_kind": job.corruption.kind}
     tags |= {"seed": job.seed, "oracle_rho": str(job.rectifier.oracle_rho).lower(), "version": __version__}
-    name = f"{labels['backbone']}-{data.name}-eta{job.corruption.eta:g}-{labels['rectifier']}-s{job.seed}"
+    kind = "" if job.corruption.kind == "permute" else f"-{job.corruption.kind}"
+    name = f"{labels['backbone']}-{data.name}-eta{job.corruption.eta:g}{kind}-{labels['rectifier']}-s{job.seed}"
     pairs = f"{len(data.train)} / {len(data.valid)} / {len(data.test)} train / valid / test pairs"
     profile = f"{data.num_users} users, {data.num_items} items, {pairs}, {', '.join(data.features) or 'no features'}"
     info = DatasetInfo(name=data.name, digest=data.digest, profile=profile, source=str(choices["dataset"]))

@@ -4,6 +4,7 @@ import inspect
 import io
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir  # noqa: TID251
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
+from trustmm.app import build_stages
 from trustmm.backbone.base import Backbone, Batch
 from trustmm.build import build
-from trustmm.config import config_folder
+from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
@@ -36,8 +39,15 @@ BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
 """Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
 
-OPTIONS = {path.stem: path for path in sorted((config_folder() / "backbone").glob("*.yaml"))}
 Maker = Callable[..., Backbone]
+
+
+def options(folder: Path) -> dict[str, Path]:
+    """The options of `folder` by name: whatever lies there."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+OPTIONS = options(config_folder() / "backbone")
 
 
 def maker(path: Path, **changes: Any) -> Maker:
@@ -48,11 +58,11 @@ def maker(path: Path, **changes: Any) -> Maker:
     return build(OmegaConf.create({"backbone": options}), "backbone")
 
 
-def cases() -> list[Any]:
+def cases(found: dict[str, Path] = OPTIONS) -> list[Any]:
     """Every option with every set of modalities that it takes."""
     return [
         pytest.param(stem, modalities, id=f"{stem}-{len(modalities)}")
-        for (stem, path), modalities in itertools.product(OPTIONS.items(), MODALITIES)
+        for (stem, path), modalities in itertools.product(found.items(), MODALITIES)
         if modalities or not backbone_class(maker(path)).needs_features
     ]
 
@@ -127,21 +137,16 @@ class TestEveryBackbone:
         assert all(term.shape == () for term in terms.values())
 
     def test_nothing_is_infinite_where_nodes_and_rows_are_empty(self, stem: str, modalities: tuple[str, ...]) -> None:
-        train = toy(modalities, awkward=True)
-        model = make_model(stem, train)
-        for _ in range(2):
-            model.train()
-            model.begin_epoch(np.random.default_rng(0))
-            for batch in epoch_batches(train):
-                model.zero_grad(set_to_none=True)
-                terms = model.loss_terms(batch)
-                torch.stack(tuple(terms.values())).sum().backward()
-                assert all(bool(term.isfinite()) for term in terms.values()), terms
-                for name, parameter in model.named_parameters():
-                    largest = 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
-                    assert largest < 1e3, f"gradient of {name}"  # also false for NaN
-            train_epochs(model, train)
-            assert bool(scores(model).isfinite().all())
+        assert_trains_on_finite_numbers(stem, toy(modalities, awkward=True))
+
+    @pytest.mark.parametrize("value", [0.0, 3.0])
+    def test_nothing_is_infinite_where_all_items_have_the_same_features(
+        self, stem: str, modalities: tuple[str, ...], value: float
+    ) -> None:
+        """The ends of the curves `corruption.kind=missing` and `constant`."""
+        train = toy(modalities)
+        same = {name: np.full_like(matrix, value) for name, matrix in train.features.items()}
+        assert_trains_on_finite_numbers(stem, replace(train, features=same))
 
     def test_every_trainable_parameter_gets_a_gradient_in_each_epoch(
         self, stem: str, modalities: tuple[str, ...], train: TrainData
@@ -236,6 +241,24 @@ class TestEveryBackbone:
         np.testing.assert_array_equal(found.argmax(dim=1).numpy(), held_out)
 
 
+def assert_trains_on_finite_numbers(stem: str, train: TrainData) -> None:
+    """Losses, gradients and scores stay finite over two epochs."""
+    model = make_model(stem, train)
+    for _ in range(2):
+        model.train()
+        model.begin_epoch(np.random.default_rng(0))
+        for batch in epoch_batches(train):
+            model.zero_grad(set_to_none=True)
+            terms = model.loss_terms(batch)
+            torch.stack(tuple(terms.values())).sum().backward()
+            assert all(bool(term.isfinite()) for term in terms.values()), terms
+            for name, parameter in model.named_parameters():
+                largest = 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
+                assert largest < 1e3, f"gradient of {name}"  # also false for NaN
+        train_epochs(model, train)
+        assert bool(scores(model).isfinite().all())
+
+
 def state_of(model: Backbone) -> list[tuple[str, torch.Tensor]]:
     return list(model.state_dict().items())
 
@@ -255,6 +278,22 @@ def checkerboard(modalities: tuple[str, ...]) -> tuple[TrainData, np.ndarray]:
 
 def test_there_are_seven_published_backbones() -> None:
     assert {"bpr", "lightgcn", "vbpr", "freedom", "lattice", "mgcn", "smore"} <= OPTIONS.keys()
+
+
+def test_a_new_yaml_is_an_option_and_is_put_to_these_tests(tmp_path: Path) -> None:
+    """As in docs/adding.md; nothing names it but its file."""
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    text = OPTIONS["lightgcn"].read_text(encoding="utf-8")
+    (folder / "mine.yaml").write_text(text.replace("num_layers: 2", "num_layers: 5"), encoding="utf-8")
+    assert [case.id for case in cases(options(folder))] == ["mine-0", "mine-1", "mine-2", "mine-3"]
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        search = f"hydra.searchpath=[file://{tmp_path}]"
+        config = compose("config", overrides=[search, "backbone=mine", "tracking=none"])
+    job, _, _ = build_stages(config)
+    assert backbone_class(job.backbone) is backbone_class(maker(OPTIONS["lightgcn"]))
+    assert job.backbone.keywords["num_layers"] == 5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if backbone_class(maker(path)).needs_features])

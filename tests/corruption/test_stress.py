@@ -13,14 +13,14 @@ from numpy.testing import assert_array_equal
 from scipy.stats import chisquare
 
 from trustmm.corruption import stress
-from trustmm.corruption.stress import Damage, StressTest, exact_share, free_pairs, permute_rows
+from trustmm.corruption.stress import Damage, StressTest, damage_rows, exact_share, free_pairs
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
 from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 NUM_USERS, NUM_ITEMS = 17, 29
-CLEAN = StressTest(eta=0.0, eta_of={}, eta_e=0.0, seed=0)
+CLEAN = StressTest(kind="permute", eta=0.0, eta_of={}, eta_e=0.0, seed=0)
 
 
 def make_data(seed: int = 0, num_items: int = NUM_ITEMS) -> tuple[TrainData, Edges]:
@@ -90,7 +90,7 @@ def test_most_chosen_items_really_move() -> None:
 
 def test_permutation_is_uniform_over_all_orders() -> None:
     rows = np.arange(3, dtype=np.float32)[:, None]
-    orders = [tuple(permute_rows(rows, 1.0, seed, "visual")[0][:, 0].astype(int)) for seed in range(600)]
+    orders = [tuple(damage_rows(rows, 1.0, "permute", seed, "visual")[0][:, 0].astype(int)) for seed in range(600)]
     counts = [orders.count(order) for order in set(orders)]
     assert len(counts) == 6
     assert chisquare(counts).pvalue > 0.001
@@ -98,7 +98,7 @@ def test_permutation_is_uniform_over_all_orders() -> None:
 
 def test_every_item_is_chosen_equally_often() -> None:
     rows = np.zeros((7, 1), dtype=np.float32)
-    counts = sum(permute_rows(rows, 0.43, seed, "visual")[1].astype(int) for seed in range(700))
+    counts = sum(damage_rows(rows, 0.43, "permute", seed, "visual")[1].astype(int) for seed in range(700))
     assert counts.sum() == 3 * 700
     assert np.abs(counts - 300).max() < 5 * math.sqrt(700 * 3 / 7 * 4 / 7)
 

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows, sample_edges
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
 from trustmm.graph.edges import Edges
 from trustmm.seeding import stream
 
@@ -53,29 +53,6 @@ def test_layer_mean_equals_matrix_powers(num_layers: int) -> None:
     operator = bipartite_operator(make_edges()).double()
     expected = dense_layer_mean(operator.to_dense(), nodes(), num_layers)
     assert_close(layer_mean(operator, nodes(), num_layers), expected)
-
-
-@pytest.mark.parametrize("num_layers", range(5))
-def test_layer_mean_rows_are_the_rows_of_the_layer_mean_with_their_gradients(num_layers: int) -> None:
-    operator = bipartite_operator(make_edges()).double()
-    index = torch.tensor([5, 0, 5, NUM_NODES - 1, NUM_USERS, NUM_USERS - 1])
-    weight = torch.linspace(-1, 2, len(index) * WIDTH, dtype=torch.float64).view(-1, WIDTH)
-    left, right = nodes().requires_grad_(), nodes().requires_grad_()
-    before = left.detach().clone()
-
-    found, expected = layer_mean_rows(operator, left, num_layers, index), layer_mean(operator, right, num_layers)[index]
-    (found * weight).sum().backward()
-    (expected * weight).sum().backward()
-
-    assert_close(found, expected)
-    assert_close(left.grad, right.grad)
-    assert torch.equal(left.detach(), before)
-
-
-@pytest.mark.parametrize("num_layers", range(4))
-def test_layer_mean_rows_pass_gradcheck(num_layers: int) -> None:
-    operator, index = bipartite_operator(make_edges()).double(), torch.tensor([1, 30, 1])
-    assert torch.autograd.gradcheck(lambda x: layer_mean_rows(operator, x, num_layers, index), nodes().requires_grad_())
 
 
 @pytest.mark.parametrize(("drop", "kept"), [(0.0, 80), (0.25, 60), (0.5, 40), (0.99, 0), (0.9, 8), (1.0, 0)])

@@ -370,3 +370,16 @@ def test_no_rectifier_is_the_identity_with_any_options_and_never_asks_for_the_pr
     assert repairs == {}
     assert rectifier.identity() == NoRectifier().identity() == {}
     assert not rectifier.oracle_rho
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+@pytest.mark.parametrize("rho", [0.8, "estimate"])
+def test_features_that_tell_no_item_from_another_come_back_finite(value: float, rho: Any) -> None:
+    """The ends of the curves `corruption.kind=missing` and `constant`."""
+    train, prior = make_train()
+    same = {name: np.full_like(matrix, value) for name, matrix in train.features.items()}
+    rectified, repairs = rectify(replace(OPTIONS, rho=rho), replace(train, features=same), prior)
+    for name, matrix in rectified.features.items():
+        assert np.isfinite(matrix).all()
+        assert np.isfinite(repairs[name].row_mass).all()
+        assert (matrix == 0).all() if not value else (matrix > 0).all()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -12,6 +12,7 @@ from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import take
 
 
 class BPRMF(Backbone):
@@ -45,8 +46,8 @@ class BPRMF(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR and the norm penalty."""
-        user_BD = F.embedding(batch.users, self.user_UD)
-        positive_BD, negative_BD = (F.embedding(items, self.item_ID) for items in (batch.positives, batch.negatives))
+        user_BD = take(self.user_UD, batch.users)
+        positive_BD, negative_BD = take(self.item_ID, torch.cat([batch.positives, batch.negatives])).chunk(2)
         return {
             "bpr": bpr(user_BD, positive_BD, negative_BD),
             "reg": self.reg * norm_penalty(user_BD, positive_BD, negative_BD),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -12,8 +11,9 @@ from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr
 from trustmm.checks import Count, NonNegative, Share
 from trustmm.dataset.data import TrainData
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows, sample_edges
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows, take
 from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 
 
@@ -79,20 +79,15 @@ class FREEDOM(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR of the final representations, and of the users with each modality's projected features."""
-        items = torch.cat([batch.positives, batch.negatives])
+        items, place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
         index = torch.cat([batch.users, items + self.num_users])
-        mean_BD = layer_mean_rows(self.training_operator, self.node_ND, self.num_layers, index)
-        user_BD, item_BD = mean_BD.split([len(batch.users), len(items)])
-        layer_ID = self.node_ND[self.num_users :]
-        for _ in range(self.num_item_layers - 1):
-            layer_ID = self.item_graph @ layer_ID
-        positive_BD, negative_BD = (item_BD + self.item_graph.rows(layer_ID, items)).chunk(2)
-        content = [self._content_loss(name, user_BD, items) for name in self.features]
-        return {"bpr": bpr(user_BD, positive_BD, negative_BD), "content": self.reg * torch.stack(content).sum()}
-
-    def _content_loss(self, modality: str, user_BD: Tensor, items: Tensor) -> Tensor:
-        projected_BD = self.projections[modality](F.embedding(items, self.features[modality]))
-        return bpr(user_BD, *projected_BD.chunk(2))
+        mean = LayerMeanRows(self.training_operator, self.num_layers, index)
+        added = ProductRows(self.item_graph, items, depth=self.num_item_layers, first=self.num_users)
+        mean_BD, added_RD = map_rows(self.node_ND, mean, added)
+        user_BD, item_RD = mean_BD.split([len(batch.users), len(items)])
+        views = [self.projections[name](take(features, items)) for name, features in self.features.items()]
+        final, *content = (bpr(user_BD, *take(rows, place).chunk(2)) for rows in (item_RD + added_RD, *views))
+        return {"bpr": final, "content": self.reg * torch.stack(content).sum()}
 
     def embeddings(self) -> Embeddings:
         """Users, and items with what the item graph adds."""

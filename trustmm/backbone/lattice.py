@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -12,8 +11,9 @@ from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.checks import Count, NonNegative, Share
 from trustmm.dataset.data import TrainData
-from trustmm.graph.bipartite import layer_mean, layer_mean_rows, row_mean_operator
+from trustmm.graph.bipartite import layer_mean, row_mean_operator
 from trustmm.graph.neighbours import NeighbourSearch, unit_neighbours, unit_rows
+from trustmm.graph.rows import LayerMeanRows, ProductRows, RowMap, map_rows, take
 from trustmm.graph.sparse import (
     LearnedMatrix,
     SparseMatrices,
@@ -102,9 +102,9 @@ class LATTICE(Backbone):
         """BPR and the square penalty, both on the final rows."""
         items = torch.cat([batch.positives, batch.negatives])
         index = torch.cat([batch.users, items + self.num_users])
-        mean_BD = layer_mean_rows(self.operator, self.node_ND, self.num_layers, index)
+        mean_BD, added_BD = self._rows(LayerMeanRows(self.operator, self.num_layers, index), items)
         user_BD, item_BD = mean_BD.split([len(batch.users), len(items)])
-        final_BD = (user_BD, *(item_BD + unit_rows(self._item_rows(items))).chunk(2))
+        final_BD = (user_BD, *(item_BD + unit_rows(added_BD)).chunk(2))
         penalty = square_penalty(*final_BD, configured_size=batch.configured_size)
         return {"bpr": bpr(*final_BD), "reg": self.reg * penalty}
 
@@ -144,13 +144,14 @@ class LATTICE(Backbone):
             self._searched[modality] = (unit_ID, rows, columns)
         return rows, columns
 
-    def _item_rows(self, items: Tensor) -> Tensor:
-        """Rows `items` (B,) of T^n E; the first batch of an epoch learns T."""
+    def _rows(self, mean: RowMap, items: Tensor) -> tuple[Tensor, ...]:
+        """Rows of the layer mean, and rows `items` (B,) of T^n E; the first batch of an epoch learns T."""
         if self.epoch_graph is None:
             graph = self.item_graph()
             self.epoch_graph = graph.constant
-            return F.embedding(items, self._propagated(graph, self.num_item_layers))
-        return self.epoch_graph.rows(self._propagated(self.epoch_graph, self.num_item_layers - 1), items)
+            return *map_rows(self.node_ND, mean), take(self._propagated(graph, self.num_item_layers), items)
+        added = ProductRows(self.epoch_graph, items, depth=self.num_item_layers, first=self.num_users)
+        return map_rows(self.node_ND, mean, added)
 
     def _propagated(self, graph: SparseMatrix | LearnedMatrix, num_layers: int) -> Tensor:
         layer_ID = self.node_ND[self.num_users :]

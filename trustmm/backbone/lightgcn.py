@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -12,8 +11,9 @@ from trustmm.backbone.initialise import xavier_uniform
 from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows
+from trustmm.graph.bipartite import bipartite_operator, layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import LayerMeanRows, Take, map_rows
 
 
 class LightGCN(Backbone):
@@ -54,9 +54,9 @@ class LightGCN(Backbone):
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR on the propagated rows, the norm penalty on the rows of layer 0."""
         index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
-        final_BD = layer_mean_rows(self.operator, self.node_ND, self.num_layers, index).chunk(3)
-        layer0_BD = F.embedding(index, self.node_ND).chunk(3)
-        return {"bpr": bpr(*final_BD), "reg": self.reg * norm_penalty(*layer0_BD)}
+        mean = LayerMeanRows(self.operator, self.num_layers, index)
+        final_BD, layer0_BD = map_rows(self.node_ND, mean, Take(index))
+        return {"bpr": bpr(*final_BD.chunk(3)), "reg": self.reg * norm_penalty(*layer0_BD.chunk(3))}
 
     def embeddings(self) -> Embeddings:
         """Layer means of all nodes."""

@@ -19,7 +19,8 @@ def bpr(user_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor) -> Tensor:
 
 def norm_penalty(*parts_BD: Tensor) -> Tensor:
     """Sum of the Frobenius norms (not squared) of the gathered rows over their number B, a scalar."""
-    return sum((part.norm() for part in parts_BD[1:]), start=parts_BD[0].norm()) / len(parts_BD[0])
+    norms = [part.square().sum().clamp_min(torch.finfo(part.dtype).tiny).sqrt() for part in parts_BD]
+    return torch.stack(norms).sum() / len(parts_BD[0])
 
 
 def square_penalty(*parts_BD: Tensor, configured_size: int) -> Tensor:

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, contrast, square_penalty
 from trustmm.dataset.data import TrainData
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, layer_mean_rows, user_item_operator
+from trustmm.graph.bipartite import bipartite_operator, layer_mean, user_item_operator
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import LayerMeanRows, ProductRows, Take, map_rows, take
 from trustmm.graph.sparse import SparseMatrices, normalised_matrix
 
 # Shapes: those of `base`; V views of D columns each, R rows: all N nodes, or the distinct users and items of a batch.
@@ -85,15 +85,15 @@ class SideInformation(Backbone):
         users, user_place, user_count = batch.users.unique(return_inverse=True, return_counts=True)
         items, item_place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
         index = torch.cat([users, items + self.num_users])
-        mean_RD = layer_mean_rows(self.operator, self.node_ND, self.num_layers, index)
+        (mean_RD,) = map_rows(self.node_ND, LayerMeanRows(self.operator, self.num_layers, index))
         views_IX = torch.cat(self.item_views(), dim=1)
-        views_RX = torch.cat([self.user_operator.rows(views_IX, users), F.embedding(items, views_IX)])
+        views_RX = torch.cat(map_rows(views_IX, ProductRows(self.user_operator, users), Take(items)))
         side_RD = self.side(mean_RD, views_RX.split(self.embedding_dim, dim=1))
         places = torch.cat([user_place, item_place + len(users)])
-        final_BD = F.embedding(places, mean_RD + side_RD).chunk(3)
+        final_BD = take(mean_RD + side_RD, places).chunk(3)
         positive, positive_count = (item_place[: len(batch.positives)] + len(users)).unique(return_counts=True)
         of_users = self._contrast(side_RD[: len(users)], mean_RD[: len(users)], user_count)
-        of_items = self._contrast(F.embedding(positive, side_RD), F.embedding(positive, mean_RD), positive_count)
+        of_items = self._contrast(take(side_RD, positive), take(mean_RD, positive), positive_count)
         penalty = square_penalty(*final_BD, configured_size=batch.configured_size)
         return {"bpr": bpr(*final_BD), "contrast": self.cl * (of_users + of_items), "reg": self.reg * penalty}
 

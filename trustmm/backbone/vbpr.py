@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -13,6 +12,7 @@ from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import take
 
 
 class VBPR(Backbone):
@@ -55,11 +55,12 @@ class VBPR(Backbone):
     content_IX: Tensor
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
-        """BPR and the norm penalty; only the items of the batch are projected."""
-        user_BD = F.embedding(batch.users, self.user_UD)
-        items = torch.cat([batch.positives, batch.negatives])
-        item_BD = torch.cat([F.embedding(items, self.item_ID), self.projection(self.content_IX[items])], dim=1)
-        positive_BD, negative_BD = item_BD.chunk(2)
+        """BPR and the norm penalty; only the distinct items of the batch are projected."""
+        user_BD = take(self.user_UD, batch.users)
+        items, place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
+        content_RD = self.projection(self.content_IX.index_select(0, items))
+        item_RD = torch.cat([take(self.item_ID, items), content_RD], dim=1)
+        positive_BD, negative_BD = take(item_RD, place).chunk(2)
         return {
             "bpr": bpr(user_BD, positive_BD, negative_BD),
             "reg": self.reg * norm_penalty(user_BD, positive_BD, negative_BD),

@@ -1,4 +1,4 @@
-"""The paper's stress test: features permuted among items, training edges deleted or added (Sec. 3).
+"""The stress test: wrong features of some items (the paper: permuted), training edges deleted or added (Sec. 3).
 
 Every kind and modality draws from its own named stream. For one seed the damaged sets of growing ratios are nested,
 so curves over a ratio are paired; at ratio 0 the data are the input itself.
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.checks import Seed, Share, Within
+from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
 from trustmm.dataset.data import Features, TrainData
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.seeding import stream
@@ -29,9 +30,9 @@ class Damage:
     """What was injected. For diagnostics only: no method may see it, apart from the ratio `eta` (see `rho`)."""
 
     eta: Mapping[str, float]
-    """Share of items with permuted features, by modality."""
+    """Share of items with damaged features, by modality."""
     touched: Mapping[str, NDArray[np.bool_]]
-    """The chosen items of each modality, (I,); a permutation may leave one of them in place."""
+    """The chosen items of each modality, (I,), the same for every kind; a moved row may come back to its item."""
     added: Edges
     """Spurious training pairs."""
     deleted: Edges
@@ -40,13 +41,15 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class StressTest:
-    """Feature misalignment (Eq. 2) and interaction noise.
+    """Feature damage (Eq. 2 and its controls) and interaction noise.
 
     Raises: ValueError when called with data that lack a modality named in `eta_of`, or free pairs to add.
     """
 
+    kind: Kind
+    """What the chosen items get instead of their features: `permute` is Eq. 2, the others are controls."""
     eta: Share
-    """Share of items whose features are permuted among themselves, in every modality."""
+    """Share of items whose features are damaged, in every modality."""
     eta_of: Mapping[str, Share]
     """The same for single modalities, by name."""
     eta_e: Annotated[float, Within("(-1, 1]")]
@@ -55,10 +58,16 @@ class StressTest:
     """Of all draws."""
 
     def identity(self) -> Mapping[str, object]:
-        """What determines the result: without damage the seed does not, nor does a modality set to `eta` again."""
+        """What determines the result.
+
+        Without damage the seed does not, nor the kind without damaged features, nor a modality set to `eta` again. The
+        paper's kind is not written down, so that a new kind never gives its jobs another identity.
+        """
         eta_of = {name: share for name, share in self.eta_of.items() if share != self.eta}
-        clean = not self.eta and not eta_of and not self.eta_e
-        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": None if clean else self.seed}
+        features_clean = not self.eta and not eta_of
+        seed = None if features_clean and not self.eta_e else self.seed
+        kind = {} if features_clean or self.kind == "permute" else {"kind": self.kind}
+        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind}
 
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.
@@ -70,7 +79,7 @@ class StressTest:
         eta = self._eta_by_modality(train.features)
         features, touched = dict(train.features), {}
         for name, share in eta.items():
-            features[name], touched[name] = permute_rows(train.features[name], share, self.seed, name)
+            features[name], touched[name] = damage_rows(train.features[name], share, self.kind, self.seed, name)
         edges, added, deleted = self._edges(train.supervision, observed)
         damaged = replace(train, supervision=edges, propagation=edges, features=features)
         return damaged, Damage(eta, touched, added, deleted)
@@ -102,23 +111,21 @@ def exact_share(share: float, count: int) -> int:
     return math.floor(Fraction(repr(share)) * count)
 
 
-def permute_rows(
-    rows_ID: NDArray[np.float32], share: float, seed: int, name: str
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Permute floor(share * I) uniformly chosen rows among themselves (Eq. 2).
+def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
+    """Replace floor(share * I) uniformly chosen rows, the same for every kind.
 
     Returns: a new matrix (the input itself if nothing is chosen), and the chosen rows as a mask (I,).
     """
-    count = exact_share(share, len(rows_ID))
-    touched = np.zeros(len(rows_ID), dtype=bool)
+    count = exact_share(share, len(clean_ID))
+    touched = np.zeros(len(clean_ID), dtype=bool)
     if not count:
-        return rows_ID, touched
-    chosen = stream(seed, "corruption", "features", name).permutation(len(rows_ID))[:count]
-    source = chosen[stream(seed, "corruption", "order", name).permutation(count)]
-    permuted = rows_ID.copy()
-    permuted[chosen] = rows_ID[source]
+        return clean_ID, touched
+    chosen = stream(seed, "corruption", "features", name).permutation(len(clean_ID))[:count]
+    rng = stream(seed, "corruption", "order" if kind == "permute" else kind, name)
+    damaged = clean_ID.copy()
+    damaged[chosen] = REPLACEMENTS[kind](clean_ID, chosen, rng)
     touched[chosen] = True
-    return permuted, touched
+    return damaged, touched
 
 
 def free_pairs(observed: Edges, count: int, rng: np.random.Generator) -> Edges:

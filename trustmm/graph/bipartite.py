@@ -1,7 +1,5 @@
 """The user-item graph as an operator on all nodes: users first, then items."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,37 +42,6 @@ def layer_mean(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int) -> Ten
         layer_ND = operator @ layer_ND
         total_ND = total_ND + layer_ND
     return total_ND / (num_layers + 1)
-
-
-def layer_mean_rows(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int, index: Tensor) -> Tensor:
-    """Rows `index` (B,) of `layer_mean`, (B, D), differentiable: the last layer is computed at these nodes only."""
-    return _LayerMeanRows.apply(nodes_ND, operator, num_layers, index)
-
-
-class _LayerMeanRows(torch.autograd.Function):
-    """The backward pass is Horner's rule: with G the scattered gradient, h = S^T h + G, L times."""
-
-    @staticmethod
-    def forward(ctx: Any, nodes_ND: Tensor, operator: SparseMatrix, num_layers: int, index: Tensor) -> Tensor:
-        ctx.operator, ctx.num_layers, ctx.num_nodes = operator, num_layers, len(nodes_ND)
-        ctx.save_for_backward(index)
-        layer_ND, total_BD = nodes_ND, nodes_ND[index]
-        for _ in range(num_layers - 1):
-            layer_ND = operator.multiply(layer_ND)
-            total_BD += layer_ND[index]
-        if num_layers:
-            total_BD += operator.multiply_rows(layer_ND, index)
-        return total_BD.div_(num_layers + 1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient_BD: Tensor) -> tuple[Tensor, None, None, None]:
-        (index,) = ctx.saved_tensors
-        scattered_ND = gradient_BD.new_zeros(ctx.num_nodes, gradient_BD.shape[1])
-        scattered_ND.index_add_(0, index, gradient_BD / (ctx.num_layers + 1))
-        sum_ND = scattered_ND
-        for _ in range(ctx.num_layers):
-            sum_ND = ctx.operator.transpose.multiply(sum_ND).add_(scattered_ND)
-        return sum_ND, None, None, None
 
 
 def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator) -> Edges:

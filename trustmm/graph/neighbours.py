@@ -1,6 +1,5 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,8 +55,7 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
 def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
     """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content."""
     content = unit_ID.any(dim=1)
-    values, columns = zip(*top_products(unit_ID, unit_ID, k, allowed=content), strict=True)
-    similarity, index = torch.cat(values), torch.cat(columns)
+    similarity, index = top_products(unit_ID, unit_ID, k, allowed=content)
     linked = content[:, None] & content[index]
     return Neighbours(index, torch.where(linked, similarity, 0.0), linked)
 
@@ -70,8 +68,8 @@ def unit_rows(rows_ND: Tensor) -> Tensor:
 
 def top_products(
     queries_QD: Tensor, keys_ND: Tensor, k: int, *, allowed: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """For blocks of queries, the k largest inner products with the keys, best first, ties to the smaller index.
+) -> tuple[Tensor, Tensor]:
+    """For each query the k largest inner products with the keys, best first, ties to the smaller index.
 
     Args:
         queries_QD: (Q, D).
@@ -79,18 +77,23 @@ def top_products(
         k: from 1 to N.
         allowed: (N,) keys that may be chosen; others come last, with minus infinity.
 
-    Yields: values and indices, (block, k) each.
+    Returns: values and indices, (Q, k) each.
 
     Raises: ValueError if k is out of range.
     """
     if not 1 <= k <= len(keys_ND):
         raise ValueError(f"k must be in [1, {len(keys_ND)}], the number of items, got {k}")
     block = max(1, BLOCK_ENTRIES // len(keys_ND))
-    for queries_BD in queries_QD.split(block):
+    values_QK = queries_QD.new_empty(len(queries_QD), k)
+    index_QK = torch.empty_like(values_QK, dtype=torch.int64)
+    for start in range(0, len(queries_QD), block):
+        queries_BD = queries_QD[start : start + block]
         products_BN = all_inner_products(queries_BD, keys_ND)
         if allowed is not None:
             products_BN.masked_fill_(~allowed, -torch.inf)
-        yield top_k(products_BN, k)
+        values_QK[start : start + block], index_QK[start : start + block] = top_k(products_BN, k)
+        del products_BN  # the next block takes its place in memory
+    return values_QK, index_QK
 
 
 def top_k(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:

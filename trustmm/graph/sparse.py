@@ -73,16 +73,13 @@ class SparseMatrix(nn.Module):
         distinct, place = torch.unique(index, return_inverse=True)
         starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
         if 2 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
-            return self.multiply(dense)[index]
+            return self.multiply(dense).index_select(0, index)
         bags = torch.zeros(len(distinct) + 1, dtype=torch.int64)
         torch.cumsum(lengths, 0, out=bags[1:])
         entries = torch.repeat_interleave(starts - bags[:-1], lengths)
         entries += torch.arange(len(entries))
-        return _sum_bags(dense, self.columns[entries], bags, self.values[entries])[place]
-
-    def rows(self, dense: Tensor, index: Tensor) -> Tensor:
-        """Rows `index` (B,) of the product, differentiable in `dense`."""
-        return _ProductRows.apply(dense, self, index)
+        columns, values = (array.index_select(0, entries) for array in (self.columns, self.values))
+        return _sum_bags(dense, columns, bags, values).index_select(0, place)
 
     def row_index(self) -> Tensor:
         """The row of every stored entry, (E,), in the order of `columns` and `values`."""
@@ -132,25 +129,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix) -> Tensor:
         ctx.matrix = matrix
-        return matrix.multiply(dense)
+        return matrix.multiply(dense.detach())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.matrix.transpose.multiply(gradient.contiguous()), None
-
-
-class _ProductRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix, index: Tensor) -> Tensor:
-        ctx.matrix = matrix
-        ctx.save_for_backward(index)
-        return matrix.multiply_rows(dense, index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        scattered = gradient.new_zeros(ctx.matrix.shape[0], gradient.shape[1]).index_add_(0, index, gradient)
-        return ctx.matrix.transpose.multiply(scattered), None, None
 
 
 class LearnedMatrix:
@@ -177,7 +160,7 @@ class _LearnedProduct(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, dense: Tensor, matrix: LearnedMatrix) -> Tensor:
         ctx.matrix = matrix
         ctx.save_for_backward(dense)
-        return matrix.constant.multiply(dense)
+        return matrix.constant.multiply(dense.detach())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -100,7 +100,7 @@ def _neighbour_sets(features_IX: NDArray[np.float32], rows: NDArray[np.int64], d
     unit = unit_rows(torch.from_numpy(features_IX).to(device))
     own = torch.from_numpy(rows).to(device)
     wanted = min(NEIGHBOURS + 1, len(unit))
-    found = torch.cat([index for _, index in top_products(unit[own], unit, wanted)])
+    _, found = top_products(unit[own], unit, wanted)
     place = torch.arange(wanted, device=device).expand_as(found)
     place = torch.where(found == own[:, None], wanted, place)
     return found.gather(1, place.argsort(dim=1, stable=True)[:, : wanted - 1])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trustmm.graph.neighbours import top_products, unit_rows
 from trustmm.graph.segment import segment_logsumexp, segment_sum
-from trustmm.graph.sparse import SparseMatrix
+from trustmm.graph.sparse import BLOCK_ENTRIES, SparseMatrix
 
 Support = Literal["paper", "symmetric"]
 
@@ -83,7 +83,7 @@ def sparse_affinity(anchors_ID: Tensor, projected_ID: Tensor, *, k: int, tau: fl
     """
     anchors_ID, projected_ID = unit_rows(anchors_ID), unit_rows(projected_ID)
     num_items = len(anchors_ID)
-    columns = torch.cat([index for _, index in top_products(anchors_ID, projected_ID, k)])
+    _, columns = top_products(anchors_ID, projected_ID, k)
     items = torch.arange(num_items, device=columns.device)
     rows = items[:, None].expand_as(columns)
     keys = [rows * num_items + columns, (items * (num_items + 1))[:, None]]
@@ -91,11 +91,9 @@ def sparse_affinity(anchors_ID: Tensor, projected_ID: Tensor, *, k: int, tau: fl
         keys.append(columns * num_items + rows)
     distinct = torch.unique(torch.cat([key.flatten() for key in keys]))
     rows, columns = torch.div(distinct, num_items, rounding_mode="floor"), distinct % num_items
+    blocks = zip(rows.split(BLOCK_ENTRIES), columns.split(BLOCK_ENTRIES), strict=True)
     similarity = torch.cat(
-        [
-            (anchors_ID[row].double() * projected_ID[column].double()).sum(dim=1)
-            for row, column in zip(rows.split(1 << 20), columns.split(1 << 20), strict=True)
-        ]
+        [(anchors_ID[row].double() * projected_ID[column].double()).sum(dim=1) for row, column in blocks]
     )
     return Affinity(rows, columns, similarity / tau, num_items)
 

@@ -65,7 +65,8 @@ def fit_projections(
     optimizer = torch.optim.Adam([weight, bias], lr=training.learning_rate, fused=True)
     for _ in range(training.epochs):
         for batch in torch.from_numpy(rng.permutation(len(features_IX))).to(device).split(training.batch_size):
-            loss_BF = 1 - (maps(features_IX[batch]) * anchors_ID[batch, None]).sum(dim=2)
+            rows_BX, targets_B1D = features_IX.index_select(0, batch), anchors_ID.index_select(0, batch)[:, None]
+            loss_BF = 1 - (maps(rows_BX) * targets_B1D).sum(dim=2)
             optimizer.zero_grad(set_to_none=True)
             small_loss_mean(loss_BF, trained_on_IF[batch], rho).backward()
             optimizer.step()

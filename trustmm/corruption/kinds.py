@@ -1,0 +1,85 @@
+"""What chosen items get instead of their features: the paper's damage, and controls beside it.
+
+A kind is a pure function of the clean rows, the chosen items and a stream. For growing lists of chosen items that begin
+alike, `constant`, `normal` and `missing` give an item the same row in each; the two that move rows among the chosen
+items cannot, for a longer list has more to move.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustmm.corruption.clusters import cosine_clusters
+from trustmm.graph.edges import IntArray
+
+# Shapes: I items, D columns, n chosen items.
+Kind = Literal["permute", "constant", "normal", "missing", "swap_similar"]
+Rows = NDArray[np.float32]
+BLOCK = 4096
+
+
+class Replacement(Protocol):
+    """A kind of damage."""
+
+    def __call__(self, clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+        """What the chosen items get: (n, D), or (D,) if it is the same for all. The clean rows are left as they are."""
+
+
+def permute(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """Each other's rows, in a random order (Eq. 2)."""
+    return clean_ID[chosen[rng.permutation(len(chosen))]]
+
+
+def constant(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """The mean of all rows: content that tells no item from another."""
+    return moments(clean_ID)[0]
+
+
+def normal(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """Independent normal values with the mean and the standard deviation of each column of all rows."""
+    mean_D, deviation_D = moments(clean_ID)
+    drawn = rng.standard_normal((len(chosen), clean_ID.shape[1]), dtype=np.float32)
+    drawn *= deviation_D
+    drawn += mean_D
+    return drawn
+
+
+def missing(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """Zero: no content, and no edge in an item graph."""
+    return np.zeros(clean_ID.shape[1], dtype=np.float32)
+
+
+def swap_similar(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """The row of another chosen item of the same content cluster: a plausible mismatch.
+
+    The chosen items of a cluster pass their rows round in one circle of random order, so that each of them gets
+    another's row; a single one keeps its own. There are as many clusters as the square root of the number of items.
+    """
+    label = cosine_clusters(clean_ID, math.isqrt(len(clean_ID)), rng)[chosen]
+    order = np.lexsort((rng.random(len(chosen)), label))
+    first = np.flatnonzero(np.diff(label[order], prepend=-2))
+    follower = np.arange(1, len(chosen) + 1)
+    follower[np.append(first[1:], len(chosen)) - 1] = first
+    source = np.empty_like(chosen)
+    source[order] = chosen[order[follower]]
+    return clean_ID[source]
+
+
+REPLACEMENTS: Mapping[Kind, Replacement] = {
+    "permute": permute,
+    "constant": constant,
+    "normal": normal,
+    "missing": missing,
+    "swap_similar": swap_similar,
+}
+
+
+def moments(rows_ID: Rows) -> tuple[Rows, Rows]:
+    """Mean and standard deviation of each column, (D,), summed in double precision."""
+    blocks = [rows_ID[start : start + BLOCK] for start in range(0, len(rows_ID), BLOCK)]
+    mean_D = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(rows_ID)
+    variance_D = sum(((block - mean_D) ** 2).sum(axis=0) for block in blocks) / len(rows_ID)
+    return mean_D.astype(np.float32), np.sqrt(variance_D).astype(np.float32)
