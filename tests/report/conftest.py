@@ -73,6 +73,7 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
     eta, eta_e, seed = get("eta", 0), get("eta_e", 0), get("seed", 0)
     clean = not eta and not eta_e and not get("eta_of")
     corruption = {"eta": eta, "eta_of": get("eta_of", {}), "eta_e": eta_e, "seed": None if clean else seed}
+    corruption |= {"kind": get("kind")} if get("kind", "permute") != "permute" and not clean else {}
     options = {
         "_target_": "trustmm.job.Job",
         "corruption": corruption,

@@ -66,6 +66,15 @@ def test_labels_do_not_overlap(study: str, sweep: Sweep) -> None:
             assert not one.overlaps(other), f"{drawing.name}: {left!r} over {right!r}"
 
 
+def test_every_kind_of_corruption_gets_a_panel_that_starts_at_the_shared_clean_cell(sweep: Sweep) -> None:
+    for kind in ("permute", "normal"):
+        curves(sweep, figure2, etas=(0, 0.5), seeds=(0, 1), backbones=("freedom",), kind=kind)
+    [drawing] = figures_of(read_sweeps([sweep.folder]))
+    panels = [axis for axis in drawing.figure.axes if axis.get_visible() and axis.get_title()]
+    assert [axis.get_title() for axis in panels] == ["synthetic, freedom, normal", "synthetic, freedom, permute"]
+    assert all(list(axis.get_lines()[0].get_xdata()) == [0, 0.5] for axis in panels)
+
+
 def test_report_has_every_form_of_every_artefact(sweep: Sweep, tmp_path: Path) -> None:
     curves(sweep, figure2, seeds=(0, 1), etas=(0, 0.2))
     write_report(read_sweeps([sweep.folder]), tmp_path)
