@@ -22,7 +22,7 @@ SWEEP = Path("outputs/sweeps/study")
 @pytest.mark.slow
 def test_sweep_is_reported_and_the_report_logged_to_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "trustmm", "-m", *TINY, *SHORT, f"hydra.sweep.dir={SWEEP}", "rectifier=none,mr"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ), timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ), timeout=1200)
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
     main([str(SWEEP), "--out", "out"])
