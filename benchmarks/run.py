@@ -243,11 +243,42 @@ def rectify() -> dict:
     return {"seconds": elapsed, "inputs_and_output_gib": size, "peak_before_gib": before}
 
 
+def edit() -> dict:
+    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions; item degrees are skewed."""
+    from trustmm.build import build
+    from trustmm.dataset.data import TrainData
+    from trustmm.graph.edges import Edges
+    from trustmm.prior.lightgcn import Prior
+
+    num_users, num_items, count = ELECTRONICS_SIZE
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, num_users, 2 * count) * num_items + (num_items * rng.random(2 * count) ** 2).astype(int)
+    keys = np.sort(rng.permutation(np.unique(keys))[:count])
+    train = TrainData(*[Edges.from_keys(keys, num_users, num_items)] * 2, {})
+    prior = Prior(*(rng.standard_normal((size, 64), dtype=np.float32) for size in (num_users, num_items)))
+    result = {"pairs": count, "peak_before_gib": peak_gib()}
+    for op in ("prune", "complete"):
+        stage = build(config("edit=both", f"edit.op={op}"), "edit")
+        started, started_cpu = time.perf_counter(), time.process_time()
+        proposal = stage(train, lambda: prior, device=torch.device("cpu"))
+        result[f"{op}_s"], result[f"{op}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
+        result[f"{op}_pairs"] = len(proposal.removed) + len(proposal.added)
+        result[f"{op}_peak_gib"] = peak_gib()
+    return result
+
+
 def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-MEASURES = {"kernels": kernels, "segments": segments, "rectify": rectify, "backbone": backbone, "scale": scale}
+MEASURES = {
+    "kernels": kernels,
+    "segments": segments,
+    "rectify": rectify,
+    "edit": edit,
+    "backbone": backbone,
+    "scale": scale,
+}
 
 
 def measure(*arguments: str) -> dict:
@@ -294,6 +325,10 @@ def report() -> None:
     row = measure("rectify")
     sizes = f"peak {row['peak_gib']:.1f} GiB (inputs and output {row['inputs_and_output_gib']:.1f} GiB)"
     lines += ["", f"Rectifying 63,001 items with 4096 + 384 features: {row['seconds']:.0f} s, {sizes}.", ""]
+    row = measure("edit")
+    edits = [f"{name} {row[f'{op}_s']:.0f} s" for op, name in (("prune", "pruning"), ("complete", "completing"))]
+    lines += [f"Editing 5 % of {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
+    lines += [f"{', '.join(edits)}, peak {row['peak_gib']:.1f} GiB.", ""]
     parts = [f"{name} {value * 1000:.1f} ms" for name, value in measure("segments").items() if name != "peak_gib"]
     lines += [f"Segment log-sum-exp of 1.3 million entries in 63,001 segments, float64: {', '.join(parts)}.", ""]
     users, items, pairs = ELECTRONICS_SIZE

@@ -124,9 +124,11 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     done = trustmm(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sum(line.startswith("test recall@10=") for line in done.stdout.splitlines()) == 4
-    assert done.stderr.count("cache: computed prior") == 1
+    logs = [path.read_text() for path in tmp_path.glob("outputs/*/job.log")]
+    assert sum(log.count("cache: computed prior") for log in logs) == 1
+    assert sum(log.count("job ended: FINISHED") for log in logs) == 4
     again = trustmm(*command, cwd=tmp_path)
-    assert again.stdout == done.stdout
+    assert sorted(again.stdout.splitlines()) == sorted(done.stdout.splitlines())
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id])
     parents = [run for run in runs if run.data.tags["role"] == "sweep"]

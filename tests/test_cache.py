@@ -4,6 +4,7 @@ import logging
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from trustmm.cache import Cache, atomic, digest
+from trustmm.cache import Cache, atomic, digest, locked
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 ENTRY = {"matrix": np.arange(6.0).reshape(2, 3), "mask": np.array([True, False]), "scalar": np.array(0.5)}
@@ -226,3 +227,23 @@ def test_atomic_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         target.parent.write_text("a folder is no file")
     assert target.read_text() == "half"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_who_waits_for_a_lock_is_told_who_has_it(tmp_path: Path) -> None:
+    told, waits = [], threading.Event()
+
+    def on_wait(holder: str) -> None:
+        told.append(holder)
+        waits.set()
+
+    def second() -> None:
+        with locked(tmp_path / "lock", holder="second", on_wait=on_wait):
+            told.append("mine")
+
+    with locked(tmp_path / "lock", holder="pid 7 on here"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(30)
+        assert told == ["pid 7 on here"]
+    thread.join(30)
+    assert told == ["pid 7 on here", "mine"]

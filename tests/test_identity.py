@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir  # noqa: TID251
 
 from trustmm import identity
-from trustmm.app import build_stages, job_facts
+from trustmm.cell import Cell, build_stages, identity_facts
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges
@@ -31,8 +31,8 @@ def job_id(*overrides: str, data: Dataset = DATA) -> str:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         config = compose("config", overrides=["tracking=none", *overrides])
-    job, _, _ = build_stages(config)
-    return job_facts(config, job, data)["job_id"]
+    cell = Cell(config, {}, *build_stages(config))
+    return identity_facts(cell, data.digest)["job_id"]
 
 
 BASE = ("dataset=sports", "dataset.root=/a", "rectifier=mr")
@@ -155,12 +155,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         importlib.invalidate_caches()
         identity._imports.cache_clear()
         identity._bare_tree.cache_clear()
+        identity._bare_code.cache_clear()
 
     yield write
     for name in [name for name in sys.modules if name.startswith("trustmm.probe")]:
         del sys.modules[name]
     identity._imports.cache_clear()
     identity._bare_tree.cache_clear()
+    identity._bare_code.cache_clear()
 
 
 def probe(write: Write, **modules: str) -> str:

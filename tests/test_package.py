@@ -37,6 +37,14 @@ def test_installed_package_runs_a_job_from_any_directory(python: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_installed_package_brings_its_launchers(python: Path, tmp_path: Path) -> None:
+    command = [python, "-m", "trustmm", "--cfg", "hydra", "-p", "hydra.launcher._target_"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert shown.stdout.strip() == "hydra_plugins.trustmm_pool.PoolLauncher", shown.stderr
+    assert run(python, "import hydra_plugins; print(hydra_plugins.__file__)", tmp_path).strip() == "None"
+
+
+@pytest.mark.slow
 def test_installed_package_finds_its_own_configuration(
     python: Path, project: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -85,10 +85,25 @@ class Cache:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`, waiting for whoever has it."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def locked(path: Path, *, holder: str = "", on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock file at `path`, waiting for whoever has it; the lock ends with its process, however that dies.
+
+    Args:
+        path: the file, created if absent.
+        holder: who we are, for those who wait.
+        on_wait: told who has the lock, if somebody has.
+    """
+    with path.open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            if on_wait is not None:
+                on_wait(handle.read() or "another process")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.truncate(0)
+        handle.write(holder)
+        handle.flush()
         yield
 
 

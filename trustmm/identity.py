@@ -59,7 +59,7 @@ def code_digest(*modules: str) -> str:
     """
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(_closure(modules)):
-        state.update(f"{name} {ast.dump(_bare_tree(name))}".encode())
+        state.update(f"{name} {_bare_code(name)}".encode())
     return state.hexdigest()
 
 
@@ -103,6 +103,11 @@ def _bare_tree(module: str) -> ast.Module:
         if isinstance(body, list):
             body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
     return tree
+
+
+@functools.cache
+def _bare_code(module: str) -> str:
+    return ast.dump(_bare_tree(module))
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -12,7 +12,9 @@ from trustmm.backbone.base import Backbone
 from trustmm.cache import Cache, digest
 from trustmm.corruption.stress import Damage, StressTest
 from trustmm.dataset.data import Dataset, TrainData
+from trustmm.edit.alignment import edit_diagnostics
 from trustmm.edit.none import NoEdit
+from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
 from trustmm.identity import code_digest
@@ -31,11 +33,19 @@ class Job:
     corruption: StressTest
     prior: LightGCNPrior
     rectifier: NoRectifier | ModalityRectifier
-    edit: NoEdit
+    edit: NoEdit | PriorEdit
     backbone: Callable[..., Backbone]
     training: Training
     evaluation: FullRanking
     seed: int
+
+    def __post_init__(self) -> None:
+        backbone = backbone_class(self)
+        if self.edit.needs_propagation and not getattr(backbone, "propagates", True):
+            raise ValueError(
+                f"edit=graph_only changes the edges that carry messages, but the backbone {backbone.__name__} sends "
+                "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobR
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = _trained_once(job, corrupted, data, cache, on_epoch)
     rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
-    edited = job.edit(rectified, prior)
+    proposal = job.edit(rectified, prior, device=device)
+    edited = proposal.apply(rectified, held_out=data.held_out)
     search = cached_neighbours(cache, device)
     model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
@@ -75,17 +86,23 @@ def run_job(data: Dataset, job: Job, *, cache: Cache, on_epoch: OnEpoch) -> JobR
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0
     diagnostics = repair_diagnostics(*features, repairs, damage, cold, device=device)
-    return JobResult(history, valid, validate(model, on_test), diagnostics | damage_numbers(damage))
+    diagnostics |= edit_diagnostics(proposal, prior, corrupted.supervision, damage, data) | damage_numbers(damage)
+    return JobResult(history, valid, validate(model, on_test), diagnostics)
 
 
 def check_fit(job: Job, data: Dataset) -> None:
     """Raise ValueError if the backbone needs what the data do not have."""
-    backbone = job.backbone.func if isinstance(job.backbone, functools.partial) else job.backbone
+    backbone = backbone_class(job)
     if getattr(backbone, "needs_features", False) and not data.features:
         raise ValueError(
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
         )
+
+
+def backbone_class(job: Job) -> Any:
+    """The class behind the backbone's options."""
+    return job.backbone.func if isinstance(job.backbone, functools.partial) else job.backbone
 
 
 def damage_numbers(damage: Damage) -> dict[str, float]:

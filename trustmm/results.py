@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,13 @@ def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) 
             writer = csv.DictWriter(handle, fieldnames=["cell", "job_id", "run_id"])
             writer.writeheader()
             writer.writerows(rows.values())
+
+
+def write_failures(sweep_folder: Path, failed: Sequence[tuple[str, str, str, str]]) -> None:
+    """Write ``failed.csv`` (cell, job_id, status, reason) anew: what a repeated command will try again."""
+    with atomic(sweep_folder / "failed.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([("cell", "job_id", "status", "reason"), *failed])
 
 
 def read_cells(sweep_folder: Path) -> list[dict[str, str]]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+_reasons: list[str] = []
+
 
 class Terminated(BaseException):
     """The process was asked to end; like KeyboardInterrupt, no `except Exception` swallows it."""
@@ -31,4 +33,9 @@ def termination_as_exception() -> Iterator[None]:
 
 def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
-    raise Terminated("received SIGTERM")
+    raise Terminated(_reasons[-1] if _reasons else "received SIGTERM")
+
+
+def explain_termination(reason: str) -> None:
+    """Say why a SIGTERM that follows comes, for whoever reads the exception's message."""
+    _reasons.append(reason)

@@ -58,8 +58,8 @@ class NoTracking:
         """Id of the parent run of a sweep, created or found again; None where nothing is kept."""
         return None
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None) -> None:
-        """Set the status of a parent run and log a folder of files with it."""
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
 
     @contextmanager
     def run(
@@ -78,8 +78,14 @@ class NoTracking:
         """A finished run of this job without holes, if there is one."""
         return None
 
-    def close_orphans(self, job_id: str) -> None:
-        """Set to KILLED what this job's processes on this host left RUNNING when they died."""
+    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
+        """Give a true end to what this job's processes on this host left RUNNING when they died.
+
+        Args:
+            job_id: identity of the job.
+            status: what the controller saw, if it did.
+            reason: why they died, if somebody knows.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +139,13 @@ class MLflowTracking(NoTracking):
             log_params(client, run_id, params)
             return run_id
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None) -> None:
-        """Set the status of a parent run and log a folder of files with it."""
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
         run = MLflowRun(self._client, lambda client: str(run_id))
         if artifacts is not None:
             run.log_files(artifacts)
+        if note:
+            run.set_tags({"mlflow.note.content": note})
         run.finish(status)
 
     @contextmanager
@@ -167,18 +175,18 @@ class MLflowTracking(NoTracking):
         runs = self._guard.attempt("look for a run", lambda: self._search({"job_id": job_id}, "FINISHED"))
         return next((run.info.run_id for run in runs or [] if INCOMPLETE not in run.data.tags), None)
 
-    def close_orphans(self, job_id: str) -> None:
-        """Set to KILLED what this job's processes on this host left RUNNING when they died."""
+    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
+        """Give a true end to what this job's processes on this host left RUNNING when they died."""
         tags = {"job_id": job_id, "host": socket.gethostname()}
         for orphan in self._guard.attempt("look for orphans", lambda: self._search(tags, "RUNNING")) or []:
             pid = orphan.data.tags.get("pid", "")
             if pid.isdigit() and not _is_alive(int(pid)):
-                self._close(orphan.info.run_id, pid)
+                self._close(orphan.info.run_id, status, reason or f"process {pid} ended without a word")
 
-    def _close(self, run_id: str, pid: str) -> None:
+    def _close(self, run_id: str, status: Status, reason: str) -> None:
         run = MLflowRun(self._client, lambda client: run_id)
-        run.set_tags({"error": f"process {pid} ended without a word"})
-        run.finish("KILLED")
+        run.set_tags({"error": reason})
+        run.finish(status)
 
     @property
     def _database(self) -> Path | None:

@@ -15,5 +15,5 @@ def test_no_edit_is_the_identity_with_any_options_and_never_asks_for_the_prior()
         raise AssertionError("the prior was asked for")
 
     edit = NoEdit(op="prune", ratio=0.05)
-    assert edit(train, untouched) is train
+    assert edit(train, untouched).apply(train, held_out=edges) is train
     assert edit.identity() == NoEdit().identity() == {}

@@ -64,6 +64,11 @@ class Dataset:
         return self.train.union(self.valid).union(self.test)
 
     @cached_property
+    def held_out(self) -> Edges:
+        """Pairs of validation and test."""
+        return self.valid.union(self.test)
+
+    @cached_property
     def digest(self) -> str:
         """Hash of everything in the data set but its name."""
         splits = {name: getattr(self, name).keys for name in ("train", "valid", "test")}

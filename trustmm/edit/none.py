@@ -3,6 +3,7 @@
 from typing import Any
 
 from trustmm.dataset.data import TrainData
+from trustmm.edit.proposal import Proposal, nothing
 
 
 class NoEdit:
@@ -12,6 +13,8 @@ class NoEdit:
         options: any.
     """
 
+    needs_propagation = False
+
     def __init__(self, **options: Any) -> None:
         pass
 
@@ -19,6 +22,6 @@ class NoEdit:
         """Nothing determines the result."""
         return {}
 
-    def __call__(self, train: TrainData, prior: Any) -> TrainData:
-        """The data as they are; the prior is not asked for."""
-        return train
+    def __call__(self, train: TrainData, prior: Any, **context: Any) -> Proposal:
+        """Nothing to change; the prior is not asked for."""
+        return nothing(train)

@@ -1,0 +1,73 @@
+"""What a worker is told, and what it leaves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trustmm.sweep.executor import Outcome, Task
+from trustmm.sweep.worker import Assignment, forget_outcome, leave_outcome, read_outcome, reason_of, work
+
+
+@pytest.fixture
+def assignment(tmp_path):
+    task = Task(3, ("seed=1", "rectifier=mr"), "abc", tmp_path / "outputs" / "abc")
+    return Assignment(task, "seed: 1\n", {"rectifier": "mr"}, "parent", tmp_path / "sweep")
+
+
+def test_assignment_survives_json(assignment):
+    assert Assignment.from_json(assignment.to_json()) == assignment
+
+
+def test_outcome_is_read_as_it_was_left_and_absent_before_and_after(assignment):
+    assert read_outcome(assignment) is None
+    outcome = Outcome("FINISHED", "", "run", {"recall@10": 0.25})
+    leave_outcome(assignment, outcome)
+    assert read_outcome(assignment) == outcome
+    forget_outcome(assignment)
+    forget_outcome(assignment)
+    assert read_outcome(assignment) is None
+
+
+def test_a_job_that_cannot_be_built_is_a_failed_outcome_and_no_exception(assignment):
+    outcome = work(assignment)
+    assert outcome.status == "FAILED"
+    assert "dataset must be one of the options" in outcome.reason
+    assert read_outcome(assignment) == outcome
+
+
+def _too_much_for_torch():
+    torch.empty(2**60)
+
+
+def _too_much_for_numpy():
+    np.empty(2**50)
+
+
+@pytest.mark.parametrize("allocate", [_too_much_for_torch, _too_much_for_numpy])
+def test_out_of_memory_is_named_whoever_says_so(allocate):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        allocate()
+    assert reason_of(caught.value).startswith("out of memory (")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory (CUDA out of memory."),
+        (MemoryError(), "out of memory"),
+        (ValueError("rectifier.k must be at most 40,\n got 41"), "rectifier.k must be at most 40, got 41"),
+        (KeyError("visual"), "KeyError: 'visual'"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_reason_is_one_line(error, reason):
+    assert reason_of(error).startswith(reason)
+    assert "\n" not in reason_of(error)
+
+
+def test_paths_of_an_assignment_are_paths(assignment):
+    back = Assignment.from_json(assignment.to_json())
+    assert isinstance(back.task.folder, Path)
+    assert back.outcome_file == assignment.sweep_folder / "outcomes" / "abc.json"

@@ -1,0 +1,78 @@
+"""Is the prior aligned with what users want? Measured against what was injected and what is held out."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustmm.corruption.stress import Damage, free_pairs
+from trustmm.dataset.data import Dataset
+from trustmm.edit.proposal import Proposal, without
+from trustmm.edit.similarity import similarity
+from trustmm.graph.edges import Edges
+from trustmm.prior.lightgcn import Prior
+from trustmm.rectifier.diagnostics import auc, gini
+from trustmm.seeding import stream
+
+
+def edit_diagnostics(
+    proposal: Proposal, prior: Callable[[], Prior], edges: Edges, damage: Damage, data: Dataset
+) -> dict[str, float]:
+    """Flat table of numbers ``edit/quantity``; empty where nothing is edited, and then the prior is not asked for.
+
+    Args:
+        proposal: what the edit wanted.
+        prior: the prior of the corrupted graph.
+        edges: the corrupted training edges that were edited.
+        damage: what was injected.
+        data: the clean data with what is held out.
+    """
+    if not proposal.changes:
+        return {}
+    found = dict(_prior_numbers(prior(), edges, damage, data))
+    if len(proposal.removed):
+        found |= dict(_pruning_numbers(proposal.removed, damage))
+    if len(proposal.added):
+        found |= dict(_completion_numbers(proposal, damage, data.held_out))
+    return {f"edit/{name}": float(value) for name, value in found.items()}
+
+
+def _prior_numbers(prior: Prior, edges: Edges, damage: Damage, data: Dataset) -> Iterator[tuple[str, float]]:
+    held_out = data.held_out
+    num_free = data.num_users * data.num_items - len(data.observed)
+    chance = free_pairs(data.observed, min(len(held_out), num_free), stream(0, "diagnostics", "edit"))
+    yield "auc_heldout", separation(similarity(prior, chance), similarity(prior, held_out))
+    if len(damage.added):
+        original = without(edges, damage.added)
+        yield "auc_injected", separation(similarity(prior, damage.added), similarity(prior, original))
+    if len(damage.deleted):
+        yield "auc_deleted", separation(similarity(prior, chance), similarity(prior, damage.deleted))
+
+
+def _pruning_numbers(removed: Edges, damage: Damage) -> Iterator[tuple[str, float]]:
+    spurious = damage.added.contains(removed.keys)
+    yield "pruned", len(removed)
+    yield "pruned_spurious", spurious.mean()
+    if len(damage.added):
+        yield "spurious_found", spurious.sum() / len(damage.added)
+
+
+def _completion_numbers(proposal: Proposal, damage: Damage, held_out: Edges) -> Iterator[tuple[str, float]]:
+    chosen = proposal.added
+    yield "proposed", len(chosen)
+    yield "added", len(proposal.additions(held_out))
+    yield "removed_as_heldout", 1 - len(proposal.additions(held_out)) / len(chosen)
+    yield "precision_heldout", held_out.contains(chosen.keys).mean()
+    if len(damage.deleted):
+        yield "precision_deleted", damage.deleted.contains(chosen.keys).mean()
+    for side, degree in (("user", chosen.user_degree), ("item", chosen.item_degree)):
+        yield f"{side}s_receiving", float(np.count_nonzero(degree))
+        yield f"{side}_gini", gini(degree.astype(np.float64))
+        yield f"{side}_most", float(degree.max())
+
+
+def separation(low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+    """AUC: chance that one of `high` exceeds one of `low`, ties half; 0.5 no separation, 1 perfect."""
+    values = np.concatenate([low, high])
+    is_low = np.arange(len(values)) < len(low)
+    return auc(values, {"touched": is_low, "untouched": ~is_low})

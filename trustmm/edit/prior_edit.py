@@ -1,0 +1,74 @@
+"""Edge editing by a collaborative prior (the paper, Sec. 5.2)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from trustmm.checks import Count, Share
+from trustmm.corruption.stress import exact_share
+from trustmm.dataset.data import TrainData
+from trustmm.edit.complete import strongest_pairs
+from trustmm.edit.proposal import Proposal, nothing
+from trustmm.edit.prune import weakest_edges
+from trustmm.prior.lightgcn import Prior
+
+Operation = Literal["complete", "prune"]
+Where = Literal["train_only", "graph_only", "both"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorEdit:
+    """Prune the weakest training edges or add the strongest missing ones, in supervision, propagation or both."""
+
+    op: Operation
+    where: Where
+    """`train_only`: positives of the triples; `graph_only`: edges that carry messages; `both`."""
+    ratio: Share
+    """Pairs removed or added, as a share of the training edges."""
+    k_user: Count
+    """Candidates of each user (Eq. 17); means nothing to `prune`."""
+    k_item: Count
+    """Candidates of each item (Eq. 18); means nothing to `prune`."""
+    exclude_heldout: bool
+    """Take pairs of validation and test out of what was added; means nothing to `prune`."""
+
+    def identity(self) -> Mapping[str, object]:
+        """What determines the result: how pairs are completed does not where edges are pruned."""
+        common = {"op": self.op, "where": self.where, "ratio": self.ratio}
+        if self.op == "prune":
+            return common
+        return common | {"k_user": self.k_user, "k_item": self.k_item, "exclude_heldout": self.exclude_heldout}
+
+    @property
+    def needs_propagation(self) -> bool:
+        """Whether it means nothing to a backbone that sends no messages."""
+        return self.where == "graph_only"
+
+    def __call__(self, train: TrainData, prior: Callable[[], Prior], *, device: torch.device) -> Proposal:
+        """What to change.
+
+        Args:
+            train: the data as observed, left as they are; the supervision edges are ranked.
+            prior: gives the similarities.
+            device: where candidates are searched.
+
+        Raises: ValueError if there are not enough candidates.
+        """
+        edges, none = train.supervision, nothing(train)
+        count = exact_share(self.ratio, len(edges))
+        if not count:
+            return none
+        removed, added = none.removed, none.added
+        if self.op == "prune":
+            removed = weakest_edges(edges, prior(), count)
+        else:
+            added = strongest_pairs(edges, prior(), count, k_user=self.k_user, k_item=self.k_item, device=device)
+        return Proposal(
+            removed,
+            added,
+            supervision=self.where != "graph_only",
+            propagation=self.where != "train_only",
+            exclude_heldout=self.exclude_heldout,
+        )

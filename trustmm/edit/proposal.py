@@ -1,0 +1,65 @@
+"""What an edit wants changed: a value that a job applies, so that no edit sees what is held out."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trustmm.dataset.data import TrainData
+from trustmm.graph.edges import Edges
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Pairs to remove and pairs to add, and the edge sets that are to change."""
+
+    removed: Edges
+    """Training edges."""
+    added: Edges
+    """Pairs without a training edge, chosen without a look at validation or test; some may lie there."""
+    supervision: bool
+    """Whether the positives of the training triples change, E_tr."""
+    propagation: bool
+    """Whether the edges that carry messages change, E_prop."""
+    exclude_heldout: bool
+    """Whether added pairs of validation and test are taken out again, as the paper does."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to remove or to add."""
+        return bool(len(self.removed) or len(self.added))
+
+    def additions(self, held_out: Edges) -> Edges:
+        """The pairs that are added in the end.
+
+        Args:
+            held_out: pairs of validation and test; only those already chosen are looked up in it.
+        """
+        return without(self.added, held_out) if self.exclude_heldout else self.added
+
+    def apply(self, train: TrainData, *, held_out: Edges) -> TrainData:
+        """Edited copy of the data, or the data themselves if nothing changes.
+
+        Args:
+            train: the data that the proposal was made for, left as they are.
+            held_out: pairs of validation and test, see `additions`.
+        """
+        if not self.changes:
+            return train
+        added = self.additions(held_out)
+        supervision, propagation = (
+            without(edges, self.removed).union(added) if edited else edges
+            for edges, edited in ((train.supervision, self.supervision), (train.propagation, self.propagation))
+        )
+        return replace(train, supervision=supervision, propagation=propagation)
+
+
+def nothing(train: TrainData) -> Proposal:
+    """No change."""
+    none = Edges.from_keys(np.empty(0, dtype=np.int64), train.num_users, train.num_items)
+    return Proposal(none, none, supervision=False, propagation=False, exclude_heldout=True)
+
+
+def without(edges: Edges, others: Edges) -> Edges:
+    """Pairs that are not in the other set."""
+    keys = edges.keys[~others.contains(edges.keys)]
+    return Edges.from_keys(keys, edges.num_users, edges.num_items)

@@ -1,0 +1,58 @@
+"""Which job runs where on one machine: GPUs by turns, CPU threads by shares."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Places for jobs that run side by side."""
+
+    slots: Sequence[str | None]
+    """For each place the GPU that its job sees, as CUDA_VISIBLE_DEVICES has it; None leaves the environment alone."""
+    threads: int
+    """CPU threads of each job: threads beyond the cores wait for each other by spinning, many times slower."""
+
+
+def place(
+    *,
+    n_workers: int | Literal["auto"],
+    jobs_per_gpu: int,
+    threads: int | Literal["auto"],
+    gpus: Sequence[str],
+    num_cpus: int,
+    num_tasks: int | None = None,
+) -> Placement:
+    """Divide a machine among jobs.
+
+    Args:
+        n_workers: jobs at a time; auto is one per place on the GPUs, or one per CPU core where there is no GPU.
+        jobs_per_gpu: places on each GPU, at least 1.
+        threads: of each job; auto divides the cores.
+        gpus: the machine's, or none to leave them alone.
+        num_cpus: cores that this process may use.
+        num_tasks: there are no more places than this.
+    """
+    on_gpus: list[str | None] = [gpu for _ in range(jobs_per_gpu) for gpu in gpus]
+    limits = [len(on_gpus)] if on_gpus else []
+    limits += [num_cpus if limits == [] else len(on_gpus)] if n_workers == "auto" else [n_workers]
+    limits += [] if num_tasks is None else [num_tasks]
+    count = max(1, min(limits))
+    share = max(1, num_cpus // count) if threads == "auto" else threads
+    return Placement(on_gpus[:count] or [None] * count, share)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this machine that this process may use, found without initialising CUDA."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [word.strip() for word in named.split(",")][:count] if named else [str(number) for number in range(count)]
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use; an explicit OMP_NUM_THREADS bounds a single job, not the machine."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,102 @@
+"""A sweep as it goes: a bar in a terminal, plain lines in a log; one line on standard output per finished job."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from trustmm.report.sweep_page import axes_of
+from trustmm.results import Stored
+from trustmm.sweep.controller import cell_name
+from trustmm.sweep.executor import Outcome, Task
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def show_sweep(tasks: Sequence[Task]) -> Iterator["SweepView"]:
+    """Show every job that ends, and at the end what failed and why."""
+    console = Console(stderr=True)
+    with _bars(console) as bars:
+        view = SweepView(tasks, bars, console)
+        try:
+            yield view
+        finally:
+            view.tell(f"{view.ended - len(view.failed)} of {len(tasks)} jobs finished, {view.seconds:.0f} s")
+            if view.failed:
+                width = None if console.is_terminal else 200
+                Console(stderr=True, width=width).print(failure_table(view.failed, view.names))
+
+
+class SweepView:
+    """What somebody who watches a sweep sees.
+
+    Args:
+        tasks: all of the sweep.
+        bars: hidden where there is no terminal.
+        console: for lines above the bars.
+    """
+
+    def __init__(self, tasks: Sequence[Task], bars: Progress, console: Console) -> None:
+        self.names = short_names(tasks)
+        self.failed: list[tuple[Task, Outcome]] = []
+        self.ended, self._started = 0, time.monotonic()
+        self._bars, self._console, self._bar = bars, console, bars.add_task("jobs", total=len(tasks))
+
+    @property
+    def seconds(self) -> float:
+        """Since the first job could start."""
+        return time.monotonic() - self._started
+
+    def __call__(self, task: Task, outcome: Outcome, stored: Stored | None, *, reused: bool) -> None:
+        """A job ended; `stored` is its result, `reused` says that it had before this sweep."""
+        self.ended += 1
+        if outcome.status != "FINISHED":
+            self.failed.append((task, outcome))
+        what = "reused" if reused else outcome.status.lower()
+        line = stored.line if outcome.status == "FINISHED" and stored is not None else ""
+        why = f": {line or outcome.reason}" if line or outcome.reason else ""
+        self.tell(f"job {self.ended} of {len(self.names)} {what}: {self.names[task.number]}{why}")
+        if line:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        description = f"jobs, {len(self.failed)} failed" if self.failed else "jobs"
+        self._bars.update(self._bar, completed=self.ended, description=description)
+
+    def tell(self, text: str) -> None:
+        """One line: above the bar in a terminal, in the log elsewhere."""
+        if self._console.is_terminal:
+            self._bars.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        else:
+            log.info("%s", text)
+
+
+def short_names(tasks: Sequence[Task]) -> dict[int, str]:
+    """By number: what tells a cell from the others, or all of its overrides where nothing does."""
+    cells = [cell_name(task) for task in tasks]
+    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in axes_of(cells)]
+    return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}
+
+
+def failure_table(failed: Sequence[tuple[Task, Outcome]], names: dict[int, str]) -> Table:
+    """What did not finish, and why."""
+    title = f"{len(failed)} job{'s' * (len(failed) > 1)} did not finish; the same command tries again"
+    table = Table(title=title, title_justify="left")
+    for column in ("job", "cell", "status", "reason", "log"):
+        table.add_column(column, overflow="fold")
+    for task, outcome in failed:
+        why = (outcome.status, outcome.reason, str(task.folder / "job.log"))
+        table.add_row(*(Text(word) for word in (str(task.number), names[task.number], *why)))
+    return table
+
+
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    hidden = not console.is_terminal
+    return Progress(*columns, console=console, transient=True, disable=hidden, redirect_stdout=sys.stdout.isatty())

@@ -1,0 +1,140 @@
+"""A task in its own process, whatever started it: the pool's fork server here, Slurm on a compute node.
+
+`Assignment` is all that the process is told, plain data that go through JSON or pickle. `work` runs it and leaves its
+`Outcome` in a file of the sweep's folder, the last thing it does; a process that died before left none, and
+`read_outcome` says None. So every engine learns the same way what became of a task::
+
+    controller                                     process
+    forget_outcome(assignment)                     work(assignment)
+    ...start it, wait until it is gone...
+    read_outcome(assignment) or Outcome("FAILED", "killed (signal 9), possibly out of memory")
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trustmm.cache import atomic
+from trustmm.sweep.executor import Outcome, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trustmm.cell import Cell, Finished
+    from trustmm.dataset.data import Dataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task with everything that its process needs to know."""
+
+    task: Task
+    config: str
+    """The composed and resolved configuration, as YAML."""
+    choices: "Mapping[str, str]"
+    """The option chosen in each group."""
+    parent_run_id: str | None
+    """Run of the sweep in the tracking store, initialised by the controller."""
+    sweep_folder: Path
+
+    @property
+    def outcome_file(self) -> Path:
+        """Where the process leaves what became of it."""
+        return self.sweep_folder / "outcomes" / f"{self.task.job_id}.json"
+
+    def to_json(self) -> str:
+        """Text for `from_json`."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Assignment":
+        """What `to_json` wrote."""
+        plain = json.loads(text)
+        task = plain.pop("task")
+        task |= {"overrides": tuple(task["overrides"]), "folder": Path(task["folder"])}
+        return cls(**plain | {"task": Task(**task), "sweep_folder": Path(plain["sweep_folder"])})
+
+
+def work(assignment: Assignment) -> Outcome:
+    """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C."""
+    from trustmm.signals import Terminated, termination_as_exception
+
+    runs: list[str | None] = [None]
+    try:
+        with termination_as_exception():
+            finished = _run(assignment, runs.append)
+        outcome = Outcome("FINISHED", "", finished.run_id, finished.stored.summary["valid"])
+    except (Terminated, KeyboardInterrupt) as end:
+        outcome = Outcome("KILLED", str(end) or "interrupted", runs[-1])
+    except Exception as error:  # noqa: BLE001 - whatever a job does, its outcome says so
+        log.info("job %s failed", assignment.task.job_id, exc_info=error)
+        outcome = Outcome("FAILED", reason_of(error), runs[-1])
+    leave_outcome(assignment, outcome)
+    return outcome
+
+
+def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
+    from omegaconf import DictConfig, OmegaConf
+
+    from trustmm.cell import build_cell, identity_facts, run_or_reuse
+
+    config = OmegaConf.create(assignment.config)
+    assert isinstance(config, DictConfig)
+    cell = build_cell(config, assignment.choices)
+    data = _read(cell, assignment, on_run)
+    found = identity_facts(cell, data.digest)["job_id"]
+    if found != assignment.task.job_id:
+        raise ValueError("the data or the program changed after the sweep was prepared; repeat its command")
+    return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
+
+
+def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":
+    """The data; where they cannot be read, a run in the tracking store says so."""
+    from trustmm.cell import identity_facts, tracked_run
+
+    try:
+        return cell.read_data()
+    except Exception:
+        facts = identity_facts(cell, UNREADABLE)
+        with tracked_run(cell, facts, None, assignment.parent_run_id) as tracked:
+            on_run(tracked.run_id)
+            raise
+
+
+UNREADABLE = "unreadable"
+"""In place of the digest of data that cannot be read: such a task fails in its process, and the others go on."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a job failed, on one line; running out of memory is named as such, whichever library noticed it."""
+    import torch
+
+    text = " ".join(str(error).split())[:500]
+    from_allocator = isinstance(error, RuntimeError) and "can't allocate memory" in text
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or from_allocator:
+        return f"out of memory ({text})" if text else "out of memory"
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def leave_outcome(assignment: Assignment, outcome: Outcome) -> None:
+    """Write the file that `read_outcome` reads."""
+    with atomic(assignment.outcome_file) as path:
+        path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+
+
+def forget_outcome(assignment: Assignment) -> None:
+    """Remove what an earlier attempt left."""
+    assignment.outcome_file.unlink(missing_ok=True)
+
+
+def read_outcome(assignment: Assignment) -> Outcome | None:
+    """What the process left, or None if it died before."""
+    try:
+        plain: dict[str, Any] = json.loads(assignment.outcome_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Outcome(**plain)
