@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-scatter demo test test-all test-slurm lint format golden bench ui clean
+.PHONY: help setup setup-scatter demo quick-report test test-all test-slurm lint format golden bench ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ $(VENV)/wheels/torch-scatter: $(VENV)/installed
 
 demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
 	$(BIN)/python -m trustmm.report.demo
+
+quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)
+	$(BIN)/python -m trustmm.report.quick
 
 test: setup  ## quick tests
 	$(BIN)/python -m pytest -n auto -m "not slow"

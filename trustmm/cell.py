@@ -130,8 +130,11 @@ def identity_lock(folder: Path) -> Iterator[None]:
 
 def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     """What determines the numbers of a job, and the identity made of it."""
+    from trustmm.dataset.sizes import sizes
+
     return identity_facts(cell, data.digest) | {
         "dataset": data.name,
+        "dataset_statistics": sizes(data),
         "config": plain_config(cell.config),
         "versions": versions(),
     }

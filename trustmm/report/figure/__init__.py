@@ -1,0 +1,1 @@
+"""Figures of a study, readable in print and without colours."""

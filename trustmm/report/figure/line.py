@@ -1,0 +1,127 @@
+"""What all figures share: colours, lines with bands over seeds, titles, legends.
+
+Okabe and Ito's colours; every line has its own marker and dash too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trustmm.report.cells import Pair, describe, plain
+from trustmm.report.statistics import over_seeds
+
+matplotlib.use("Agg")
+matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files
+GREY, ORANGE, BLUE, GREEN, RED, PURPLE = "#555555", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
+LONG, SHORT, MIXED = (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2))
+Look = tuple[str, str, Any]
+"""Colour, marker, dash."""
+STYLES: Mapping[str, Look] = {
+    "none": (GREY, "o", "-"),
+    "mr": (ORANGE, "s", "-"),
+    "mr_row_norm": (BLUE, "^", LONG),
+    "mr_all_pairs": (GREEN, "D", SHORT),
+    "train_only": (RED, "^", LONG),
+    "graph_only": (BLUE, "D", SHORT),
+    "both": (PURPLE, "s", MIXED),
+}
+"""Look of every known value; others get the next in turn."""
+LABELS = {
+    "none": "base",
+    "mr": "+MR",
+    "mr_row_norm": "w/o Sinkhorn",
+    "mr_all_pairs": "w/o small loss",
+    "train_only": "train only",
+    "graph_only": "graph only",
+}
+ETA, ETA_E = "corruption.eta", "corruption.eta_e"
+AXIS_NAMES = {ETA: "share of items with wrong features, η", ETA_E: "interaction noise, η$_e$"}
+METRIC_NAMES = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
+BAND_FROM = 3
+"""Fewest seeds with a band; of two, the t interval is as wide as the page."""
+BAND_TEXT = "Line: mean over seeds; band: 95% t interval of the mean (three seeds or more); dashes: single seeds."
+SMALL = 8
+"""Size of text beside the axes."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and its words."""
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str
+
+
+def style(value: Any, place: int) -> Look:
+    """Look of a value, the n-th of its figure."""
+    spare = [look for key, look in STYLES.items() if key not in ("none", "mr")]
+    return STYLES.get(str(value), spare[place % len(spare)])
+
+
+def draw_line(axis: Axes, groups: Sequence[tuple[Any, pd.Series]], look: Look, label: str) -> None:
+    """Means over seeds, the band of their t interval, and a dash per seed.
+
+    Args:
+        axis: to draw on.
+        groups: place on the x axis and values by seed.
+        look: of the line.
+        label: in the legend.
+    """
+    colour, marker, dash = look
+    places, intervals = [at for at, _ in groups], [over_seeds(values.to_numpy()) for _, values in groups]
+    means = [interval.estimate for interval in intervals]
+    axis.plot(places, means, marker=marker, linestyle=dash, color=colour, label=label, markersize=4.5, linewidth=1.4)
+    for at, values in groups:
+        if len(values) > 1:
+            axis.plot([at] * len(values), values, "_", color=colour, alpha=0.45, markersize=5)
+    if min(interval.num_seeds for interval in intervals) >= BAND_FROM:
+        low, high = [interval.low for interval in intervals], [interval.high for interval in intervals]
+        axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def draw_differences(
+    axis: Axes, found: Sequence[Pair], places: Sequence[float], look: Look, *, sideways: bool = False
+) -> None:
+    """Paired differences with their t intervals; a hollow marker has too few seeds for one."""
+    colour, marker, _ = look
+    for place, pair in zip(places, found, strict=True):
+        interval = pair.interval
+        known = interval.num_seeds >= BAND_FROM
+        error = interval.half_width if known else 0.0
+        x, y = (interval.estimate, place) if sideways else (place, interval.estimate)
+        width, height = (error, None) if sideways else (None, error)
+        face = colour if known else "white"
+        axis.errorbar(x, y, height, width, fmt=marker, color=colour, mfc=face, markersize=4.5, capsize=2)
+
+
+def tidy(axis: Axes) -> None:
+    """Small ticks and light horizontal lines."""
+    axis.tick_params(labelsize=SMALL)
+    axis.grid(axis="y", linewidth=0.4, alpha=0.5)
+
+
+def set_title(axis: Axes, values: Mapping[str, Any]) -> None:
+    """What tells a panel apart: its data, backbone, operation; other options on a line of their own."""
+    known = ("dataset", "backbone", "edit.op", "corruption.kind")
+    head = ", ".join(plain(values[key]) for key in known if key in values and plain(values[key]))
+    rest = {key: value for key, value in values.items() if key not in known and plain(value)}
+    axis.set_title(head + (f"\n{describe(rest)}" if rest else ""), fontsize=9)
+
+
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend above all panels, every name once."""
+    named: dict[str, Any] = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    columns = min(len(named), 5)
+    figure.legend(
+        list(named.values()), list(named), loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL
+    )
