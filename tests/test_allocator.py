@@ -27,4 +27,4 @@ def test_blocks_of_a_training_step_are_mapped_once() -> None:
         found = subprocess.run([sys.executable, "-c", SCRIPT, choice], capture_output=True, text=True, check=True)
         return int(found.stdout)
 
-    assert page_faults("keep") < 100 < page_faults("leave")
+    assert 4 * page_faults("keep") < page_faults("leave")  # the system may take a few pages back by itself

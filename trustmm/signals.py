@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+_TERM, _INT = signal.SIGTERM, signal.SIGINT
 _reasons: list[str] = []
 
 
@@ -34,6 +35,26 @@ def termination_as_exception() -> Iterator[None]:
 def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
     raise Terminated(_reasons[-1] if _reasons else "received SIGTERM")
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C wait for the end of the block: an exception inside a transaction leaves its lock held.
+
+    Does nothing outside the main thread, where no signal arrives.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda which, _: came.append(which)) for number in (_TERM, _INT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def explain_termination(reason: str) -> None:

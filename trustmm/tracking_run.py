@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from trustmm.signals import signals_wait
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -72,9 +74,10 @@ class Guard:
     failures: int = 0
 
     def attempt(self, action: str, do: Callable[[], T]) -> T | None:
-        """What `do` returns, or None where it fails."""
+        """What `do` returns, or None where it fails; a signal waits for its end."""
         try:
-            return do()
+            with signals_wait():
+                return do()
         except Exception as reason:  # noqa: BLE001 - whatever the store does, the training goes on
             self.failures += 1
             level = logging.WARNING if self.failures == 1 else logging.DEBUG

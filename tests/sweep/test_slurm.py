@@ -95,6 +95,11 @@ def epochs(cwd: Path, payload: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+def continues(cwd: Path, payload: Path) -> bool:
+    """Whether a job has found the checkpoint of an earlier attempt."""
+    return "backbone continues after epoch" in (cwd / folder_of(payload) / "job.log").read_text()
+
+
 def payloads(cwd: Path) -> list[Path]:
     """Of all arrays so far, the last array's last."""
     batches = sorted(cwd.glob("outputs/sweeps/*/slurm/????????"), key=lambda path: path.stat().st_mtime)
@@ -118,6 +123,23 @@ def process_of(payload: Path) -> int:
     raise AssertionError(f"no process works on {payload}")
 
 
+def pause(cwd: Path, payload: Path, controller: subprocess.Popen[str]) -> int:
+    """Stop the process of a job as soon as it continues its training, however fast the machine is."""
+    until(lambda: continues(cwd, payload), controller)
+    process = process_of(payload)
+    os.kill(process, signal.SIGSTOP)
+    return process
+
+
+def read_until(text: str, process: subprocess.Popen[str]) -> None:
+    """Read the log of a controller up to a line with this text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} is not in the log")
+
+
 def cells(cwd: Path) -> list[dict[str, str]]:
     (path,) = cwd.glob("outputs/sweeps/*/cells.csv")
     with path.open(newline="") as handle:
@@ -134,7 +156,7 @@ def numbers(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_killed_and_cancelled_jobs_fail_alone_and_the_repeated_command_completes_the_sweep(
     cluster: Path, tmp_path: Path
 ) -> None:
-    command = ("-m", *LAUNCHER, "hydra.launcher.gpus_per_node=1", "training.epochs=2,600", "seed=0,1")
+    command = ("-m", *LAUNCHER, "hydra.launcher.gpus_per_node=1", "training.epochs=2,1000", "seed=0,1")
     first = start(*command, cwd=tmp_path)
     running = until(lambda: len(found := payloads(tmp_path)) == 4 and found, first)
     until(lambda: min(epochs(tmp_path, payload) for payload in running[2:]) > 30, first)
@@ -149,17 +171,21 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_repeated_command_completes
 
     second = start(*command, cwd=tmp_path)
     again = until(lambda: len(found := payloads(tmp_path)) == 6 and found[4:], second)
-    until(lambda: max(epochs(tmp_path, payload) for payload in again) > 30, second)
+    paused = [pause(tmp_path, payload, second) for payload in again]
     second.kill()
     end(second)
-    status, log = end(start(*command, cwd=tmp_path))
+    third = start(*command, cwd=tmp_path)
+    for _ in paused:
+        read_until("is already in Slurm as", third)
+    for process in paused:
+        os.kill(process, signal.SIGCONT)
+    status, log = end(third)
     assert status == 0, log
-    assert "is already in Slurm as" in log
     assert len(arrays(tmp_path)) == 2
     assert len(cells(tmp_path)) == 4
     for payload in again:
-        assert "backbone continues after epoch" in (tmp_path / folder_of(payload) / "job.log").read_text()
-        assert numbers(tmp_path / folder_of(payload))[0]["epochs"] == 600
+        assert continues(tmp_path, payload)
+        assert numbers(tmp_path / folder_of(payload))[0]["epochs"] == 1000
 
 
 def test_preempted_job_continues_to_the_same_numbers(cluster: Path, tmp_path: Path) -> None:
