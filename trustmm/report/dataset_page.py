@@ -32,7 +32,7 @@ def draw_dataset(
     degrees.set(xlabel="pairs", ylabel="share with at least so many", xscale="log", yscale="log", title=name)
     degrees.legend(frameon=False)
     for axis, (modality, lengths) in zip(rest, norms.items(), strict=True):
-        axis.hist(lengths, bins=60, color=GREY)
+        axis.hist(lengths, bins=60, range=(0.0, 1.05 * float(lengths.max())), color=GREY)
         axis.set(xlabel="norm of a row", ylabel="items", title=modality)
     return figure
 
