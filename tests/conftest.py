@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,12 @@ settings.register_profile("trustmm", derandomize=True, deadline=None)
 settings.load_profile("trustmm")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: several workers share the cores
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands under test: a shell that starts the tests in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
