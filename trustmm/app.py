@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,22 +16,32 @@ from trustmm.explain import explain
 from trustmm.signals import Terminated, termination_as_exception
 from trustmm.sweep.launch import JobsFailed
 
-__all__ = ["build_stages", "main", "run"]
+__all__ = ["build_stages", "main", "run", "run_command"]
 
 
 def main() -> None:
-    """Run `python -m trustmm`; exit status 1 on the user's mistakes, with one message and no traceback."""
+    """Run `python -m trustmm`."""
+    run_command(run, "config")
+
+
+def run_command(do: Callable[[DictConfig], None], config_name: str) -> None:
+    """Compose the command line's configuration and do what it says.
+
+    Exit status 1 on the user's mistakes, with one message and no traceback.
+
+    Args:
+        do: what is done with the configuration.
+        config_name: YAML file in ``conf/`` that the configuration starts from.
+    """
     register()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach the lines below instead of being printed by Hydra
-    command = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(run)
+    command = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(do)
     try:
         with termination_as_exception():
             command()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain(error, sys.argv[1:]))
-    except (ValueError, ArithmeticError) as error:
-        _exit(str(error))
-    except JobsFailed as error:
+    except (ValueError, ArithmeticError, JobsFailed) as error:
         _exit(str(error))
     except KeyboardInterrupt:
         _exit("interrupted", status=130)

@@ -84,7 +84,7 @@ def run_job(
     check_fit(job, data)
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
-    prior = _trained_once(job, corrupted, data, cache, on_epoch)
+    prior = trained_once(job, corrupted, data, cache, on_epoch)
     rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
@@ -130,7 +130,7 @@ def damage_numbers(damage: Damage) -> dict[str, float]:
     return counts | {"edges_added": float(len(damage.added)), "edges_deleted": float(len(damage.deleted))}
 
 
-def _trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> Callable[[], Prior]:
+def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> Callable[[], Prior]:
     """The prior of the corrupted graph, trained when a stage first asks for it."""
     return functools.cache(
         lambda: job.prior(

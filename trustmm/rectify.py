@@ -3,30 +3,24 @@
 import csv
 import logging
 import math
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 import numpy as np
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from trustmm import __version__
-from trustmm.app import build_stages
+from trustmm.app import run_command
 from trustmm.cache import Cache
-from trustmm.config import config_folder, register
+from trustmm.cell import build_stages
 from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
 from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
-from trustmm.explain import explain
 from trustmm.identity import code_digest, describe
-from trustmm.signals import Terminated, termination_as_exception
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,25 +35,8 @@ LEAST_SUSPECTS = 100
 
 
 def main() -> None:
-    """Run the command; exit status 1 on the user's mistakes, with one message and no traceback."""
-    register()
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-
-    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="rectify")
-    def command(config: DictConfig) -> None:
-        with termination_as_exception():
-            run(config)
-
-    try:
-        command()
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(explain(error, sys.argv[1:]))
-    except (ValueError, ArithmeticError) as error:
-        _exit(str(error))
-    except KeyboardInterrupt:
-        _exit("interrupted", status=130)
-    except Terminated:
-        _exit("terminated", status=143)
+    """Run `python -m trustmm.rectify`."""
+    run_command(run, "rectify")
 
 
 def run(config: DictConfig) -> None:
@@ -103,6 +80,7 @@ def rectified(
 
     Raises: ValueError if the rectifier does not fit the data.
     """
+    from trustmm.job import trained_once
     from trustmm.progress import progress
 
     clean = data.as_train_data()
@@ -110,15 +88,7 @@ def rectified(
     with progress() as show:
         train, repairs = job.rectifier(
             observed,
-            lambda: job.prior(
-                observed,
-                data.valid,
-                seed=job.seed,
-                training=job.training,
-                evaluation=job.evaluation,
-                cache=cache,
-                on_epoch=show,
-            ),
+            trained_once(job, observed, data, cache, show),
             eta=damage.eta,
             seed=job.seed,
             cache=cache,
@@ -203,11 +173,6 @@ def mismatch_words(facts: Mapping[str, Any]) -> str:
     """The estimated share in words."""
     share = facts["mismatched_share"]
     return "share of mismatched items not estimated" if share is None else f"about {share:.0%} of the items mismatched"
-
-
-def _exit(message: str, status: int = 1) -> None:
-    sys.stderr.write(f"trustmm: {message}\n")
-    raise SystemExit(status)
 
 
 if __name__ == "__main__":
