@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trustmm.report.order import place
 from trustmm.report.read import CHOICES, Failure, Runs, options_in
 from trustmm.report.statistics import Interval, over_seeds
 
@@ -86,27 +87,11 @@ def cells(table: pd.DataFrame, axes: Sequence[str], metric: str) -> list[Cell]:
         if len(rows):
             by_seed = rows.groupby("seed")[metric].mean()
             found.append(Cell({axis: rows.iloc[0][axis] for axis in axes}, by_seed.to_dict()))
-    return sorted(found, key=lambda cell: [_order(axis, cell.values[axis]) for axis in axes])
+    return sorted(found, key=lambda cell: [place(axis, cell.values[axis]) for axis in axes])
 
 
-ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only", "both", "complete", "prune")
 CONTENT_FREE = ("bpr", "lightgcn")
 """Backbones that see no features: a repair changes nothing."""
-BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
-
-
-def _order(axis: str, value: Any) -> tuple[int, float, str]:
-    if value is None or value != value:
-        return (0, 0.0, "")
-    if isinstance(value, int | float):
-        return (1, float(value), "")
-    known = BACKBONES if axis == "backbone" else ORDER
-    return (2, float(known.index(value)) if value in known else len(known), str(value))
-
-
-def in_order(axis: str, values: Sequence[Any]) -> list[Any]:
-    """Values of an axis as tables and figures list them."""
-    return sorted(values, key=lambda value: _order(axis, value))
 
 
 @dataclass(frozen=True)
@@ -155,7 +140,7 @@ def pairs(table: pd.DataFrame, choice: str, base: str, metric: str, axes: Sequen
         for _, rows in _by(treated_rows, own):
             pair = _pair(rows, bases[key], choice, metric, (shared, own))
             found += [pair] if pair.by_seed else []
-    return sorted(found, key=lambda pair: [_order(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
+    return sorted(found, key=lambda pair: [place(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
 
 
 def _by(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

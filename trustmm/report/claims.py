@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trustmm.report.cells import axes_of, in_order, pairs
+from trustmm.report.cells import axes_of, pairs
+from trustmm.report.order import in_order
 from trustmm.report.statistics import Interval, over_seeds, relative_drop, slope
 from trustmm.report.study_tables import complete_curves
 from trustmm.report.verdict import Effect, Verdict, above, below, both, every, most, some_above, within

@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from trustmm.report import published
-from trustmm.report.cells import axes_of, describe, in_order, key_of
+from trustmm.report.cells import axes_of, describe, key_of
 from trustmm.report.notes import caption_facts, only
+from trustmm.report.order import in_order
 from trustmm.report.read import Runs
 from trustmm.report.tables import Number, Table
 

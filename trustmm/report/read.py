@@ -12,6 +12,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.config import config_folder
+from trustmm.report.order import place
 from trustmm.report.plan import Plan, plan_of, same_cell
 from trustmm.results import RESULT, read_cells
 
@@ -94,7 +95,15 @@ def _newest(runs: Runs) -> Runs:
     table = _told_apart(runs.table).sort_values("time", kind="stable").reset_index(drop=True)
     older = table.duplicated([*options_in(table), "seed", "draw"], keep="last")
     lines = [f"{line.folder} (code {line.code_digest[:8]})" for line in table[older].itertuples()]
-    return replace(runs, table=table[~older].reset_index(drop=True), superseded=lines)
+    return replace(runs, table=_in_order(table[~older]), superseded=lines)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by their options and seeds: a report is the same whichever job finished first."""
+    keys = [*CHOICES, *(key for key in options_in(table) if key not in CHOICES), *SEEDS, "job_id"]
+    places = [[place(key, value) for value in table[key]] for key in keys]
+    rows = sorted(range(len(table)), key=lambda row: [column[row] for column in places])
+    return table.iloc[rows].reset_index(drop=True)
 
 
 def options_in(table: pd.DataFrame) -> list[str]:

@@ -12,12 +12,12 @@ from trustmm.report.cells import (
     axes_of,
     cells,
     describe,
-    in_order,
     key_of,
     pairs,
     plain,
 )
 from trustmm.report.notes import caption_facts
+from trustmm.report.order import in_order
 from trustmm.report.paper_tables import short_metric
 from trustmm.report.per_user import differences
 from trustmm.report.read import Runs

@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from trustmm.report.cells import CONTENT_FREE, axes_of, describe, in_order, key_of, pairs, plain
+from trustmm.report.cells import CONTENT_FREE, axes_of, describe, key_of, pairs, plain
 from trustmm.report.figure.line import LABELS, METRIC_NAMES, SMALL, Drawing, draw_differences, set_title, style
 from trustmm.report.notes import seeds_fact
+from trustmm.report.order import in_order
 from trustmm.report.read import Runs
 from trustmm.report.study_tables import HEADLINE
 

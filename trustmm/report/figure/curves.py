@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trustmm.report.cells import CONTENT_FREE, axes_of, in_order, key_of, pairs, plain
+from trustmm.report.cells import CONTENT_FREE, axes_of, key_of, pairs, plain
 from trustmm.report.figure.line import (
     AXIS_NAMES,
     BAND_TEXT,
@@ -27,6 +27,7 @@ from trustmm.report.figure.line import (
     tidy,
 )
 from trustmm.report.notes import seeds_fact
+from trustmm.report.order import in_order
 from trustmm.report.read import Runs
 from trustmm.report.study_tables import HEADLINE, spread
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.cells import axes_of, in_order
+from trustmm.report.cells import axes_of
 from trustmm.report.figure.line import (
     AXIS_NAMES,
     BLUE,
@@ -23,6 +23,7 @@ from trustmm.report.figure.line import (
     tidy,
 )
 from trustmm.report.notes import seeds_fact
+from trustmm.report.order import in_order
 from trustmm.report.read import Runs
 
 BEFORE: Look = (GREY, "o", SHORT)
