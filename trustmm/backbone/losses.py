@@ -19,13 +19,12 @@ def bpr(user_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor) -> Tensor:
 
 def norm_penalty(*parts_BD: Tensor) -> Tensor:
     """Sum of the Frobenius norms (not squared) of the gathered rows over their number B, a scalar."""
-    norms = [part.square().sum().clamp_min(torch.finfo(part.dtype).tiny).sqrt() for part in parts_BD]
-    return torch.stack(norms).sum() / len(parts_BD[0])
+    return torch.stack([_Norm.apply(part) for part in parts_BD]).sum() / len(parts_BD[0])
 
 
 def square_penalty(*parts_BD: Tensor, configured_size: int) -> Tensor:
     """Sum of squares of the gathered rows over twice the configured batch size, also in a smaller batch; a scalar."""
-    return torch.stack([part.square().sum() for part in parts_BD]).sum() / (2 * configured_size)
+    return torch.stack([_Norm.apply(part) for part in parts_BD]).square().sum() / (2 * configured_size)
 
 
 def contrast(view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, *, temperature: float) -> Tensor:
@@ -43,6 +42,21 @@ def contrast(view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, *, temperatur
     Returns: the mean of -log softmax over the batch, a scalar.
     """
     return _Contrast.apply(unit_rows(view_CD), unit_rows(target_CD), counts_C.to(view_CD.dtype), temperature)
+
+
+class _Norm(torch.autograd.Function):
+    """Frobenius norm; its gradient is one pass over the rows (that of torch's `square` is three) and 0 at 0."""
+
+    @staticmethod
+    def forward(ctx: Any, part_BD: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(part_BD)
+        ctx.save_for_backward(part_BD, norm)
+        return norm
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        part_BD, norm = ctx.saved_tensors
+        return part_BD * (gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny))
 
 
 class _Contrast(torch.autograd.Function):

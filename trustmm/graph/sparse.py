@@ -66,13 +66,13 @@ class SparseMatrix(nn.Module):
     def multiply_rows(self, dense: Tensor, index: Tensor) -> Tensor:
         """Rows `index` (B,) of the product, (B, D), without a gradient.
 
-        On the CPU only these are computed, unless they hold more than half of the entries.
+        On the CPU only these are computed, unless they hold more than a fifth of the entries.
         """
         if dense.is_cuda:
             return self.multiply(dense)[index]
         distinct, place = torch.unique(index, return_inverse=True)
         starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
-        if 2 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
+        if 5 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
             return self.multiply(dense).index_select(0, index)
         bags = torch.zeros(len(distinct) + 1, dtype=torch.int64)
         torch.cumsum(lengths, 0, out=bags[1:])
