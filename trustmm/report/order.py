@@ -1,0 +1,22 @@
+"""The order in which tables, figures and files list the options of a study, whatever job finished first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only", "both", "complete", "prune")
+BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
+
+
+def place(axis: str, value: Any) -> tuple[int, float, str]:
+    """What to sort a value of an axis by: nothing first, then numbers, known names, other names."""
+    if value is None or value != value:
+        return (0, 0.0, "")
+    if isinstance(value, int | float):
+        return (1, float(value), "")
+    known = BACKBONES if axis == "backbone" else ORDER
+    return (2, float(known.index(value)) if value in known else len(known), str(value))
+
+
+def in_order(axis: str, values: Sequence[Any]) -> list[Any]:
+    """Values of an axis in their order."""
+    return sorted(values, key=lambda value: place(axis, value))
