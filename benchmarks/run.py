@@ -46,6 +46,8 @@ REFERENCE = {
 """Seconds of an epoch and of a ranking by the public reference on 2 cores, as given to us; not measured here."""
 BACKBONES = sorted(path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml"))
 REPEATS = 5
+PROFILED = 9
+"""Kernels that a profile names."""
 
 
 def seconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -135,39 +137,64 @@ def electronics():
     return Dataset(name="synthetic", **splits, features={name: stored[f"features/{name}"] for name in ELECTRONICS})
 
 
+def trainable(settings, data, search):
+    """Training, a model at the start of an epoch, its optimiser and the triples of the epoch."""
+    from trustmm.build import build
+    from trustmm.seeding import stream
+    from trustmm.training.sampling import TripleSampler
+
+    training = build(settings, "training")
+    torch.use_deterministic_algorithms(training.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    device = training.torch_device
+    model = build(settings, "backbone")(data.as_train_data(), rng=stream(0, "init"), neighbours=search).to(device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    triples = torch.from_numpy(TripleSampler(data.train).epoch(stream(0, "batches"))).to(device)
+    model.train()
+    model.begin_epoch(stream(0, "graph"))
+    return training, model, training.optimizer(parameters, lr=training.learning_rate), triples
+
+
 def scale(name: str) -> dict:
     """Fifty training batches and one full ranking at Electronics' size."""
     from trustmm.build import build
     from trustmm.cache import Cache
     from trustmm.evaluation.full_ranking import MASKS
     from trustmm.job import cached_neighbours
-    from trustmm.seeding import stream
     from trustmm.training.loop import train_epoch, validate
-    from trustmm.training.sampling import TripleSampler
 
-    settings = config(f"backbone={name}")
-    data, training = electronics(), build(settings, "training")
-    device = training.torch_device
+    settings, data = config(f"backbone={name}"), electronics()
+    device = build(settings, "training").torch_device
     started = time.perf_counter()
-    search = cached_neighbours(Cache(SCALE_CACHE), device)
-    model = build(settings, "backbone")(data.as_train_data(), rng=stream(0, "init"), neighbours=search).to(device)
-    built = time.perf_counter()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = training.optimizer(parameters, lr=training.learning_rate)
-    triples = torch.from_numpy(TripleSampler(data.train).epoch(stream(0, "batches")))
-    triples = triples[:, : SCALE_BATCHES * training.batch_size].to(device)
-    model.begin_epoch(stream(0, "graph"))
+    training, model, optimizer, triples = trainable(settings, data, cached_neighbours(Cache(SCALE_CACHE), device))
     began = time.perf_counter()
-    losses = train_epoch(model, optimizer, triples, training.batch_size, 0)
+    few = triples[:, : SCALE_BATCHES * training.batch_size]
+    losses = train_epoch(model, optimizer, few, training.batch_size, 0)
     trained = time.perf_counter()
     evaluator = build(settings, "evaluation").evaluator(data.test, dict.fromkeys(MASKS, data.train), device)
     scores = validate(model, evaluator)
     return {
-        "build_s": built - started,
+        "build_s": began - started,
         "batch_s": (trained - began) / SCALE_BATCHES,
         "ranking_s": time.perf_counter() - trained,
         "finite": bool(np.isfinite(list(losses.values())).all() and np.isfinite(list(scores.means.values())).all()),
     }
+
+
+def profile(name: str, data_name: str) -> dict:
+    """Share of an epoch's time in each kernel and in what surrounds them, the largest first."""
+    from torch.profiler import profile as watch
+
+    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.training.loop import train_epoch
+
+    training, model, optimizer, triples = trainable(config(f"backbone={name}"), dataset(data_name), cosine_neighbours)
+    train_epoch(model, optimizer, triples, training.batch_size, 0)
+    with watch() as watched:
+        train_epoch(model, optimizer, triples, training.batch_size, 1)
+    times = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in watched.key_averages()}
+    largest = sorted(times, key=times.__getitem__, reverse=True)[:PROFILED]
+    return {"shares": {key: times[key] / sum(times.values()) for key in largest}}
 
 
 def kernels() -> dict:
@@ -330,6 +357,7 @@ MEASURES = {
     "edit": edit,
     "prepare": prepare,
     "backbone": backbone,
+    "profile": profile,
     "scale": scale,
 }
 
@@ -357,7 +385,7 @@ def report() -> None:
     )
     source = "real data" if DATA.is_dir() else "synthetic data of the same size"
     lines = ["# Performance", "", f"Written by `make bench` ({found}; {source}). CPU only: no GPU was there.", ""]
-    for part in (_backbones, _kernels, _whole_steps, _electronics):
+    for part in (_backbones, _profiles, _kernels, _whole_steps, _electronics):
         lines += [*part(), ""]
     (ROOT / "docs" / "performance.md").write_text("\n".join(lines), encoding="utf-8")
 
@@ -378,6 +406,14 @@ def _backbones() -> list[str]:
             cells = [f"{row['epoch_s']:.2f}", _beside(other, 0, row["epoch_s"]), f"{row['adam_s']:.2f}"]
             cells += [f"{row['ranking_s']:.2f}", _beside(other, 1, row["ranking_s"]), f"{row['product_s']:.2f}"]
             lines.append(f"| {name} | {data_name} | {' | '.join(cells)} | {row['peak_gib']:.1f} |")
+    return lines
+
+
+def _profiles() -> list[str]:
+    lines = ["Where an epoch's time goes (torch.profiler, share of the time in each kernel itself):", ""]
+    for name, data_name in REFERENCE:
+        shares = measure("profile", name, data_name)["shares"]
+        lines.append(f"- {name} on {data_name}: {', '.join(f'{key} {share:.0%}' for key, share in shares.items())}")
     return lines
 
 
