@@ -61,6 +61,15 @@ def test_backbone_without_the_features_it_needs_is_refused(tmp_path: Path) -> No
     assert "VBPR needs item features, but dataset 'synthetic' has none" in done.stderr
 
 
+def test_a_sweep_whose_data_lack_a_modality_starts_no_job(tmp_path: Path) -> None:
+    done = trustmm("-m", *TINY, "+corruption.eta_of.smell=0.1,0.2", "tracking=none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "corruption.eta_of.smell: the dataset has no such modality, only ['textual', 'visual']" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("outputs/*/result.json"))
+    assert "job 1 of 2" not in done.stderr
+
+
 def test_help_explains_groups_and_keys(tmp_path: Path) -> None:
     shown = trustmm("--help", cwd=tmp_path).stdout
     for word in ("python -m trustmm", "backbone: ", "rectifier: ", "corruption.eta=0.2", "tracking=none"):

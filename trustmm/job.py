@@ -110,13 +110,15 @@ def run_job(
 
 
 def check_fit(job: Job, data: Dataset) -> None:
-    """Raise ValueError if the backbone needs what the data do not have."""
+    """Raise ValueError if a stage needs what the data do not have: before anything is computed."""
     backbone = backbone_class(job)
     if getattr(backbone, "needs_features", False) and not data.features:
         raise ValueError(
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
         )
+    job.corruption.eta_by_modality(data.features)
+    job.rectifier.check_fit(data.num_items)
 
 
 def backbone_class(job: Job) -> Any:

@@ -76,7 +76,7 @@ class StressTest:
             train: clean training data, left as it is.
             observed: pairs of all splits; added pairs are drawn from the others.
         """
-        eta = self._eta_by_modality(train.features)
+        eta = self.eta_by_modality(train.features)
         features, touched = dict(train.features), {}
         for name, share in eta.items():
             features[name], touched[name] = damage_rows(train.features[name], share, self.kind, self.seed, name)
@@ -84,7 +84,8 @@ class StressTest:
         damaged = replace(train, supervision=edges, propagation=edges, features=features)
         return damaged, Damage(eta, touched, added, deleted)
 
-    def _eta_by_modality(self, features: Features) -> dict[str, float]:
+    def eta_by_modality(self, features: Features) -> dict[str, float]:
+        """Share of damaged items of every modality; ValueError if `eta_of` names one that is not there."""
         for name in self.eta_of:
             if name not in features:
                 raise ValueError(f"corruption.eta_of.{name}: the dataset has no such modality, only {sorted(features)}")

@@ -91,8 +91,7 @@ class ModalityRectifier:
 
         Raises: ValueError if `k` exceeds the number of items.
         """
-        if self.k > train.num_items:
-            raise ValueError(f"rectifier.k must be at most the {train.num_items} items of the dataset, got {self.k}")
+        self.check_fit(train.num_items)
         anchors_ID = prior().item_ID
         warm = train.propagation.item_degree > 0
         features, repairs = {}, {}
@@ -102,6 +101,11 @@ class ModalityRectifier:
             features[name] = stored.pop("rectified", observed)
             repairs[name] = Repair(**stored)
         return replace(train, features=features), repairs
+
+    def check_fit(self, num_items: int) -> None:
+        """Raise ValueError if `k` exceeds the number of items."""
+        if self.k > num_items:
+            raise ValueError(f"rectifier.k must be at most the {num_items} items of the dataset, got {self.k}")
 
     @property
     def oracle_rho(self) -> bool:

@@ -21,6 +21,9 @@ class NoRectifier:
         """Nothing determines the result."""
         return {}
 
+    def check_fit(self, num_items: int) -> None:
+        """Any data fit."""
+
     def __call__(self, train: TrainData, prior: Any, **context: Any) -> tuple[TrainData, dict[str, Any]]:
         """The data as they are; the prior is not asked for."""
         return train, {}
