@@ -23,7 +23,7 @@ class PoolConfig:
     gpus: Any = "auto"
     """How many GPUs to use: a number, 0 for none, or auto, all that CUDA_VISIBLE_DEVICES allows."""
     threads: Any = "auto"
-    """CPU threads of each job: a number, or auto, the cores divided among the jobs."""
+    """CPU threads of each job: a number, or auto, the cores divided among the jobs, at most OMP_NUM_THREADS if set."""
     timeout: float | None = None
     """Seconds that a job may run."""
     grace: float = 30.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trustmm.sweep.placement import Placement, place, visible_gpus
+from trustmm.sweep.placement import Placement, asked_threads, place, visible_gpus
 
 
 def divide(**changes):
@@ -24,6 +24,9 @@ def divide(**changes):
         ({"gpus": ["0"], "n_workers": 4}, Placement(["0"], 8)),
         ({"gpus": ["3", "5"], "jobs_per_gpu": 2, "num_tasks": 3}, Placement(["3", "5", "3"], 2)),
         ({"threads": 2}, Placement([None] * 8, 2)),
+        ({"n_workers": 2, "most_threads": 3}, Placement([None, None], 3)),
+        ({"n_workers": 4, "most_threads": 3}, Placement([None] * 4, 2)),
+        ({"n_workers": 2, "most_threads": 1, "threads": 4}, Placement([None, None], 4)),
     ],
 )
 def test_places_never_exceed_gpus_or_jobs_and_share_the_cores(changes, expected):
@@ -36,3 +39,9 @@ def test_gpus_are_those_that_the_environment_allows(monkeypatch):
     assert visible_gpus() == ["3", "GPU-8f1"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_gpus() == ["0", "1"]
+
+
+@pytest.mark.parametrize(("given", "bound"), [("3", 3), (" 1 ", 1), ("0", None), ("", None), ("4,2", None)])
+def test_threads_are_bounded_by_what_the_user_gave_openmp(monkeypatch, given, bound):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert asked_threads() == bound

@@ -23,6 +23,7 @@ def place(
     threads: int | Literal["auto"],
     gpus: Sequence[str],
     num_cpus: int,
+    most_threads: int | None = None,
     num_tasks: int | None = None,
 ) -> Placement:
     """Divide a machine among jobs.
@@ -33,6 +34,7 @@ def place(
         threads: of each job; auto divides the cores.
         gpus: the machine's, or none to leave them alone.
         num_cpus: cores that this process may use.
+        most_threads: of each job with auto, if the user gave a bound.
         num_tasks: there are no more places than this.
     """
     on_gpus: list[str | None] = [gpu for _ in range(jobs_per_gpu) for gpu in gpus]
@@ -40,8 +42,9 @@ def place(
     limits += [num_cpus if limits == [] else len(on_gpus)] if n_workers == "auto" else [n_workers]
     limits += [] if num_tasks is None else [num_tasks]
     count = max(1, min(limits))
-    share = max(1, num_cpus // count) if threads == "auto" else threads
-    return Placement(on_gpus[:count] or [None] * count, share)
+    share = max(1, num_cpus // count)
+    fair = share if most_threads is None else min(share, most_threads)
+    return Placement(on_gpus[:count] or [None] * count, fair if threads == "auto" else threads)
 
 
 def visible_gpus() -> list[str]:
@@ -54,5 +57,11 @@ def visible_gpus() -> list[str]:
 
 
 def usable_cpus() -> int:
-    """Cores that this process may use; an explicit OMP_NUM_THREADS bounds a single job, not the machine."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def asked_threads() -> int | None:
+    """OMP_NUM_THREADS, by which users say that a process is not alone on its machine; None if it is not a number."""
+    given = os.environ.get("OMP_NUM_THREADS", "").strip()
+    return int(given) if given.isdecimal() and int(given) else None

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 from trustmm.checks import Count, NonNegative, Positive, Within, check_value
 from trustmm.signals import explain_termination
 from trustmm.sweep.executor import Outcome, Task
-from trustmm.sweep.placement import Placement, place, usable_cpus, visible_gpus
+from trustmm.sweep.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome, work
 
 log = logging.getLogger(__name__)
@@ -298,6 +298,7 @@ def pool(
         threads=chosen.threads,
         gpus=present if chosen.gpus == "auto" else present[: chosen.gpus],
         num_cpus=usable_cpus(),
+        most_threads=asked_threads(),
         num_tasks=num_tasks,
     )
     preload = PRELOAD + PRELOAD_TRACKING if tracked else PRELOAD
