@@ -1,5 +1,6 @@
 """A report says what is wrong with its runs and does not crash."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,15 @@ PNG = b"\x89PNG"
 def recall(backbone: str, eta: float, rectifier: str, seed: int) -> float:
     lost = {"freedom": 0.1, "vbpr": 0.02}[backbone] * eta
     return 0.07 + seed * 0.001 - lost + (lost / 2 + 0.0001 * (seed % 2) if rectifier == "mr" else 0)
+
+
+def test_runs_stand_in_the_order_of_their_options_whichever_job_finished_first(sweep: Sweep) -> None:
+    wanted = [("none", 0.0, 0), ("none", 0.2, 0), ("none", 0.2, 1), ("mr", 0.0, 0), ("mr", 0.2, 1)]
+    for number, (rectifier, eta, seed) in enumerate(reversed(wanted)):
+        job_id = sweep.add(rectifier=rectifier, eta=eta, seed=seed)
+        os.utime(sweep.outputs / job_id / "result.json", (number, number))
+    table = read_sweeps([sweep.folder]).table
+    assert list(zip(table["rectifier"], table["corruption.eta"], table["seed"], strict=True)) == wanted
 
 
 def test_failed_job_missing_seed_and_another_version_are_named(sweep: Sweep, tmp_path: Path) -> None:

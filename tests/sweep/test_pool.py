@@ -227,3 +227,10 @@ def test_options_are_checked_by_name(key, value, message):
     assert make(options=options).slots >= 1
     with pytest.raises(ValueError, match=message):
         make(options=options | {key: value})
+
+
+def test_jobs_take_no_more_threads_than_the_user_gave_openmp(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("trustmm.sweep.pool.usable_cpus", lambda: 8)
+    options = {"n_workers": 2, "jobs_per_gpu": 1, "gpus": 0, "threads": "auto", "timeout": None, "grace": 1.0}
+    assert pool(lambda task: None, tracked=False, num_tasks=None, options=options).placement.threads == 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustmm.report.order import place
+from trustmm.report.order import sort_key
 from trustmm.report.read import CHOICES, Failure, Runs, options_in
 from trustmm.report.statistics import Interval, over_seeds
 
@@ -87,7 +87,7 @@ def cells(table: pd.DataFrame, axes: Sequence[str], metric: str) -> list[Cell]:
         if len(rows):
             by_seed = rows.groupby("seed")[metric].mean()
             found.append(Cell({axis: rows.iloc[0][axis] for axis in axes}, by_seed.to_dict()))
-    return sorted(found, key=lambda cell: [place(axis, cell.values[axis]) for axis in axes])
+    return sorted(found, key=lambda cell: [sort_key(axis, cell.values[axis]) for axis in axes])
 
 
 CONTENT_FREE = ("bpr", "lightgcn")
@@ -140,7 +140,7 @@ def pairs(table: pd.DataFrame, choice: str, base: str, metric: str, axes: Sequen
         for _, rows in _by(treated_rows, own):
             pair = _pair(rows, bases[key], choice, metric, (shared, own))
             found += [pair] if pair.by_seed else []
-    return sorted(found, key=lambda pair: [place(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
+    return sorted(found, key=lambda pair: [sort_key(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
 
 
 def _by(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

@@ -7,7 +7,7 @@ ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only"
 BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
 
 
-def place(axis: str, value: Any) -> tuple[int, float, str]:
+def sort_key(axis: str, value: Any) -> tuple[int, float, str]:
     """What to sort a value of an axis by: nothing first, then numbers, known names, other names."""
     if value is None or value != value:
         return (0, 0.0, "")
@@ -19,4 +19,4 @@ def place(axis: str, value: Any) -> tuple[int, float, str]:
 
 def in_order(axis: str, values: Sequence[Any]) -> list[Any]:
     """Values of an axis in their order."""
-    return sorted(values, key=lambda value: place(axis, value))
+    return sorted(values, key=lambda value: sort_key(axis, value))

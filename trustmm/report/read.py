@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.config import config_folder
-from trustmm.report.order import place
+from trustmm.report.order import sort_key
 from trustmm.report.plan import Plan, plan_of, same_cell
 from trustmm.results import RESULT, read_cells
 
@@ -101,7 +101,7 @@ def _newest(runs: Runs) -> Runs:
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by their options and seeds: a report is the same whichever job finished first."""
     keys = [*CHOICES, *(key for key in options_in(table) if key not in CHOICES), *SEEDS, "job_id"]
-    places = [[place(key, value) for value in table[key]] for key in keys]
+    places = [[sort_key(key, value) for value in table[key]] for key in keys]
     rows = sorted(range(len(table)), key=lambda row: [column[row] for column in places])
     return table.iloc[rows].reset_index(drop=True)
 
