@@ -36,6 +36,8 @@ def caption_facts(runs: Runs, table: pd.DataFrame | None = None) -> str:
 
 def seeds_fact(rows: pd.DataFrame) -> str:
     """How many seeds a cell has and what varies with them: "3 to 5 seeds (0-4); the training seed varies."."""
+    if not len(rows):
+        return "No finished job."
     counts = rows.groupby(key_of(rows, axes_of(rows)))["seed"].nunique()
     seeds = sorted(int(seed) for seed in rows["seed"].unique())
     run = f"{seeds[0]}-{seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else ", ".join(map(str, seeds))

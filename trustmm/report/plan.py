@@ -3,14 +3,17 @@
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+
+from trustmm.config import config_folder
 
 LARGEST = 20_000
 """Cells of a plan worth listing."""
@@ -31,8 +34,30 @@ class Plan:
 
     def values(self, cell: str) -> dict[str, str]:
         """Options of a cell as text."""
-        pairs = re.findall(r"(?:^|\s)\+*([\w./]+)=(\S*)", cell)
-        return dict(self.defaults) | dict(pairs)
+        pairs = dict(re.findall(r"(?:^|\s)\+*([\w./]+)=(\S*)", cell))
+        return dict(self.defaults) | _experiment(pairs.get("experiment", "")) | pairs
+
+
+@cache
+def _experiment(name: str) -> dict[str, str]:
+    """Choices and options that ``conf/experiment`` has under this name; nothing for another one."""
+    path = config_folder() / "experiment" / f"{name}.yaml"
+    if not re.fullmatch(r"[\w/]+", name) or not path.is_file():
+        return {}
+    config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    chosen = {key: value for entry in config.pop("defaults", []) for key, value in entry.items()}
+    named = [(key.split()[-1].lstrip("/"), value) for key, value in chosen.items()]
+    return {key: str(value) for key, value in [*named, *flatten(config)]}
+
+
+def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of a mapping with their dotted keys; what starts with an underscore is left out."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            if not name.startswith("_"):
+                yield from flatten(value, f"{key}.{name}" if key else name)
+    else:
+        yield key, node
 
 
 def plan_of(folder: Path) -> Plan:

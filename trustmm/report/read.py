@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trustmm.config import config_folder
 from trustmm.report.order import sort_key
-from trustmm.report.plan import Plan, plan_of, same_cell
+from trustmm.report.plan import Plan, flatten, plan_of, same_cell
 from trustmm.results import RESULT, read_cells
 
 FAILED = "failed.csv"
@@ -182,8 +182,8 @@ def row(path: Path) -> dict[str, Any]:
     """
     summary = json.loads(path.read_text(encoding="utf-8"))
     config, options = summary["config"], summary["options"]
-    flat = {key: value for group in _GROUPS - {"dataset"} for key, value in _flatten(options.get(group), group)}
-    flat |= {key: value for key, value in _flatten(config["dataset"], "dataset") if "modalities" not in key}
+    flat = {key: value for group in _GROUPS - {"dataset"} for key, value in flatten(options.get(group), group)}
+    flat |= {key: value for key, value in flatten(config["dataset"], "dataset") if "modalities" not in key}
     labels = {
         "dataset": dataset_label(config["dataset"]),
         "backbone": str(options["backbone"]["_target_"]).split(".")[-2],
@@ -232,15 +232,6 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
     masks = summary["test_by_mask"]
     table |= {f"{mask}/{name}": value for mask in MASKS for name, value in masks.get(mask, {}).items()}
     return table | {f"diagnostics/{name}": value for name, value in summary["diagnostics"].items()}
-
-
-def _flatten(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            if not name.startswith("_"):
-                yield from _flatten(value, f"{key}.{name}")
-    else:
-        yield key, node
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tables of a study: every cell, curves over eta, paired differences with their statistics, the repair itself."""
+"""Tables of a study: every cell, curves over eta, paired differences with their statistics."""
 
 from collections.abc import Sequence
 
@@ -34,18 +34,6 @@ from trustmm.report.tables import Number, Table, interval_text, p_text
 from trustmm.seeding import stream
 
 HEADLINE = ("recall@10", "ndcg@10")
-REPAIR = {
-    "eta_hat": "estimated eta",
-    "touched_auc": "AUC touched",
-    "touched/observed_to_clean": "touched to clean, before",
-    "touched/rectified_to_clean": "after",
-    "untouched/rectified_to_clean": "untouched to clean, after",
-    "untouched/observed_knn_overlap": "untouched neighbours, before",
-    "untouched/rectified_knn_overlap": "after ",
-    "hub_gini": "Gini, used plan",
-    "hub_gini_row_norm": "Gini, row norm",
-}
-"""Diagnostics of a repair and their columns."""
 
 
 def cell_table(runs: Runs) -> Table:
@@ -231,34 +219,3 @@ def sensitivity_table(runs: Runs) -> Table:
     )
     columns = [*axes, "lam", *[f"tau={tau:g}" for tau in taus]]
     return Table("sensitivity", "Fig. 3 in numbers: lam and tau", columns, rows, caption)
-
-
-def repair_table(runs: Runs) -> Table:
-    """Does the repair repair? Diagnostics of every rectified cell and modality, mean over seeds."""
-    table = runs.table[runs.table["rectifier"] != "none"]
-    names = [name for name in table.columns if name.startswith("diagnostics/") and name.endswith("/hub_gini")]
-    axes = [axis for axis in axes_of(table) if not axis.startswith("backbone") and axis != "training"]
-    rows = []
-    for _, part in table.groupby(key_of(table, axes), sort=False):
-        for modality in sorted(name.split("/")[1] for name in names):
-            means = _repair_means(part, modality)
-            if means:
-                rows.append([*(plain(part.iloc[0][axis]) for axis in axes), modality, *means])
-    caption = (
-        "Mean over seeds. Touched: items whose features were corrupted; cosine to the clean feature before and after "
-        "the repair; neighbours: share of the 10 nearest items that are also nearest with clean features. "
-        f"{caption_facts(runs, table)}"
-    )
-    return Table("repair", "The repair itself", [*axes, "modality", *REPAIR.values()], rows, caption)
-
-
-def _repair_means(rows: pd.DataFrame, modality: str) -> list[Number]:
-    once = rows.drop_duplicates(["seed", "backbone"])
-    found = {name: once.get(f"diagnostics/{modality}/{name}") for name in REPAIR}
-    if found["hub_gini"] is None or found["hub_gini"].isna().all():
-        return []
-    return [Number(_mean_of(values), 2) for values in found.values()]
-
-
-def _mean_of(values: pd.Series | None) -> float:
-    return float("nan") if values is None else float(pd.to_numeric(values).mean())

@@ -6,6 +6,7 @@ from pathlib import Path
 from trustmm.cache import atomic
 from trustmm.report.cells import axes_of
 from trustmm.report.claim_tables import claim_tables
+from trustmm.report.diagnosis_tables import alignment_table, repair_table
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
 from trustmm.report.notes import provenance
@@ -15,7 +16,6 @@ from trustmm.report.study_tables import (
     cell_table,
     difference_table,
     pivot_table,
-    repair_table,
     robustness_table,
     sensitivity_table,
 )
@@ -37,6 +37,7 @@ def tables_of(runs: Runs) -> Iterator[Table]:
     yield difference_table(runs)
     yield robustness_table(runs)
     yield repair_table(runs)
+    yield alignment_table(runs)
     yield cell_table(runs)
 
 

@@ -156,11 +156,13 @@ def _differences(axis: Axes, part: pd.DataFrame, choice: str, x: str) -> None:
     lines: dict[str, list[Any]] = {}
     for pair in found:
         lines.setdefault("|".join(plain(value) for value in pair.treated.values()), []).append(pair)
-    step = float(np.diff(sorted(part[x].unique())).min()) * 0.16
+    ticks = np.sort(part[x].unique())
+    step = min(0.16 * np.diff(ticks).min(), 0.08 * np.ptp(ticks) / max(len(lines) - 1, 1))  # within the padding
     for place, line in enumerate(lines.values()):
         at = [float(pair.values[x]) + (place - (len(lines) - 1) / 2) * step for pair in line]
         draw_differences(axis, line, at, style(line[0].treated[choice], place))
     axis.axhline(0, color="black", linewidth=0.8)
+    axis.margins(y=0.15)  # whole markers in a low panel
     axis.yaxis.set_major_locator(MaxNLocator(4))
 
 
