@@ -15,9 +15,9 @@ from trustmm.config import config_folder, register
 from trustmm.identity import describe
 from trustmm.job import Job
 from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.question import Objectives, check_options
 from trustmm.sweep.space import Space, parse_space
 from trustmm.sweep.studies import variants
-from trustmm.sweep.study import Objectives, check_options
 
 FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"

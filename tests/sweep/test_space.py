@@ -3,8 +3,8 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from trustmm.sweep.question import distributions
 from trustmm.sweep.space import parse_space
-from trustmm.sweep.study import distributions
 
 
 @pytest.mark.parametrize(

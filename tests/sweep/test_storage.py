@@ -13,9 +13,11 @@ import pytest
 from tests.sweep.engines import Jobs
 from tests.sweep.test_study import LINE, DyingController, asked, dies_after, hill
 from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.question import open_study
 from trustmm.sweep.space import parse_space
 from trustmm.sweep.storage import address, close_storage, open_storage, redact
-from trustmm.sweep.study import num_told, open_study, run_study
+from trustmm.sweep.study import run_study
+from trustmm.sweep.trials import num_told
 
 PASSWORD = "s3cret/with:signs"
 QUOTED = "s3cret%2Fwith%3Asigns"

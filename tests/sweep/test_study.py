@@ -10,9 +10,10 @@ import pytest
 from tests.sweep.engines import Epochs, Jobs, finished, read
 from trustmm.sweep.executor import Outcome
 from trustmm.sweep.options import CMAES, Median, StudyOptions
+from trustmm.sweep.question import StudyError, open_study
 from trustmm.sweep.space import parse_space
 from trustmm.sweep.studies import variants
-from trustmm.sweep.study import StudyError, open_study, run_study
+from trustmm.sweep.study import run_study
 
 LINE = {"x": "interval(0,1)", "y": "interval(-1,1)"}
 

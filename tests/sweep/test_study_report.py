@@ -17,8 +17,9 @@ from tests.sweep.engines import Jobs, finished
 from trustmm.config import config_folder, register
 from trustmm.sweep.executor import Outcome
 from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.question import open_study
 from trustmm.sweep.space import parse_space
-from trustmm.sweep.study import open_study, run_study
+from trustmm.sweep.study import run_study
 from trustmm.sweep.study_figures import draw_history, draw_importances, draw_pareto, draw_slices
 from trustmm.sweep.study_report import Report, best_lines, importances, make_report, write_report
 from trustmm.sweep.winner import main, write_winners

@@ -11,10 +11,12 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.question import open_study
 from trustmm.sweep.space import Space, parse_space
 from trustmm.sweep.storage import close_storage
-from trustmm.sweep.study import num_left, open_study, run_study
+from trustmm.sweep.study import run_study
 from trustmm.sweep.study_report import Report, best_lines, describe_study, make_report, write_report
+from trustmm.sweep.trials import num_left
 
 if TYPE_CHECKING:
     from trustmm.sweep.launch import SweepLauncher
@@ -52,7 +54,7 @@ def run_studies(
         launcher: one of this package, because a study submits one job at a time.
         config_loader: Hydra's.
 
-    Raises: ValueError for impossible options; `trustmm.sweep.study.StudyError` if too many trials failed.
+    Raises: ValueError for impossible options; `trustmm.sweep.question.StudyError` if too many trials failed.
     """
     from trustmm.sweep.launch import SweepLauncher
 

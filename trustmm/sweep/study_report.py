@@ -13,9 +13,10 @@ from typing import Any
 
 from trustmm.cache import atomic
 from trustmm.sweep.options import StudyOptions
+from trustmm.sweep.question import Objectives
 from trustmm.sweep.space import Space
 from trustmm.sweep.storage import address
-from trustmm.sweep.study import Objectives, num_told
+from trustmm.sweep.trials import num_told
 
 SUMMARY, TABLE, NOTE = "study.json", "trials.csv", "study.md"
 EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
