@@ -191,3 +191,33 @@ def test_table_has_three_forms() -> None:
 def test_corruption_drawn_apart_from_training_is_said(sweep: Sweep) -> None:
     curves(sweep, recall, etas=(0.2,), seeds=(0, 1), backbones=("freedom",))
     assert "training seed and corruption draw vary together" in caption_facts(read_sweeps([sweep.folder]))
+
+
+def test_a_gap_is_looked_for_among_the_cells_of_one_sweep(new_sweep: Callable[[str], Sweep]) -> None:
+    first, second = new_sweep("first"), new_sweep("second")
+    for rectifier in ("none", "mr"):
+        first.add(0.1, eta=0.2, rectifier=rectifier, seed=0)
+        second.add(0.1, eta=0, rectifier=rectifier, seed=1)
+    shared = second.add(0.1, eta=0.2, rectifier="mr", seed=0)
+    runs = read_sweeps([first.folder, second.folder])
+    assert dict(zip(runs.table["job_id"], runs.table["sweeps"], strict=True))[shared] == tuple(
+        sorted(str(sweep.folder) for sweep in (first, second))
+    )
+    assert gaps(runs) == [
+        "corruption.eta=0 rectifier=none seed=0",
+        "corruption.eta=0 rectifier=mr seed=0",
+        "corruption.eta=0.2 rectifier=mr seed=1",
+    ]
+
+
+def test_a_search_is_pointed_to_its_own_page_and_not_laid_out_as_a_grid(sweep: Sweep, tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        sweep.add(0.1, eta=0.2, rectifier="mr", lam=0.31 * (seed + 1), tau=0.07 * (seed + 1), seed=seed)
+    assert "Fig. 3" in write_report(read_sweeps([sweep.folder]), tmp_path).read_text(encoding="utf-8")
+    (sweep.folder / "study.md").write_text("# study\n", encoding="utf-8")
+    page = write_report(read_sweeps([sweep.folder]), tmp_path).read_text(encoding="utf-8")
+    assert f"Drawn by a sampler: `{sweep.folder / 'study.md'}` shows" in page
+    assert "0 cells missing" in page
+    assert "1 seed a cell (0-2)" in page
+    assert "All cells" in page
+    assert "Fig. 3" not in page.partition("## Claims")[0]

@@ -163,14 +163,17 @@ def _pair(
 
 
 def gaps(runs: Runs) -> list[str]:
-    """Seeds that a cell lacks and others have, unless a failed or planned cell says so: "backbone=vbpr seed=3"."""
-    table = runs.table
-    axes = axes_of(table)
-    if not len(table):
-        return []
-    seeds = sorted(table["seed"].unique())
+    """Seeds that a cell lacks and others of its sweep have: "backbone=vbpr seed=3".
+
+    Not those that a failed or planned cell stands for; nothing of a search, whose cells have one seed each.
+    """
+    grids = [rows for name, rows in runs.of_sweeps.items() if name not in runs.searches]
     known = [*runs.failures, *runs.absent]
-    lines = []
+    return list(dict.fromkeys(line for rows in grids for line in _gaps(rows, known)))
+
+
+def _gaps(table: pd.DataFrame, known: Sequence[Failure]) -> list[str]:
+    axes, seeds, lines = axes_of(table), sorted(table["seed"].unique()), []
     for _, rows in table.groupby(key_of(table, axes), sort=False):
         values = {axis: rows.iloc[0][axis] for axis in axes}
         lacking = [seed for seed in seeds if seed not in set(rows["seed"])]

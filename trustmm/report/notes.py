@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from trustmm.report.cells import axes_of, draw_of, gaps, key_of, name_cell
-from trustmm.report.read import Runs
+from trustmm.report.read import STUDY, Runs
 
 SHOWN = 8
 """Items of a list that a caption spells out."""
@@ -44,7 +45,8 @@ def seeds_fact(rows: pd.DataFrame) -> str:
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no interval, nothing is decided."
     low, high = int(counts.min()), int(counts.max())
-    return f"{high if low == high else f'{low} to {high}'} seeds ({run}); {_DRAWS[draw_of(rows)]}."
+    number = f"{low} to {high} seeds" if low < high else f"{high} seeds" if high > 1 else "1 seed a cell"
+    return f"{number} ({run}); {_DRAWS[draw_of(rows)]}."
 
 
 def provenance(runs: Runs) -> list[str]:
@@ -59,12 +61,17 @@ def provenance(runs: Runs) -> list[str]:
     )
     lines += _list("Missing, though other cells have this seed", [f"`{line}`" for line in gaps(runs)])
     lines += _list("Planned and never finished or failed", [f"`{name_cell(cell, axes)}`" for cell in runs.absent])
+    lines += [f"Drawn by a sampler: {page} shows what mattered, by validation." for page in _search_pages(runs)]
     lines += _list("Older results of a cell that has a newer one, not used", runs.superseded)
     if len(table):
         lines += _list("**Several versions of the code are mixed**", code_versions(table))
         lines += _list("**Several environments are mixed**", environments(table))
         lines += _hidden(table)
     return lines
+
+
+def _search_pages(runs: Runs) -> list[str]:
+    return [f"`{page}`" for search in runs.searches for page in sorted(Path(search).rglob(STUDY))]
 
 
 def _hidden(table: pd.DataFrame) -> list[str]:
@@ -121,3 +128,9 @@ def _count(number: int, what: str) -> str:
 def only(runs: Runs, rows: pd.DataFrame) -> Runs:
     """The same runs with other rows."""
     return replace(runs, table=rows.reset_index(drop=True))
+
+
+def grids(runs: Runs) -> Runs:
+    """Without what was only searched: its cells share no options with others, there is nothing to compare."""
+    kept = [bool(set(names) - set(runs.searches)) for names in runs.table["sweeps"]]
+    return only(runs, runs.table[kept]) if runs.searches else runs

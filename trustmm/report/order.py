@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only", "both", "complete", "prune")
+KINDS = ("permute", "swap_similar", "normal", "constant", "missing")
 BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
 
 
@@ -13,7 +14,7 @@ def sort_key(axis: str, value: Any) -> tuple[int, float, str]:
         return (0, 0.0, "")
     if isinstance(value, int | float):
         return (1, float(value), "")
-    known = BACKBONES if axis == "backbone" else ORDER
+    known = {"backbone": BACKBONES, "corruption.kind": KINDS}.get(axis, ORDER)
     return (2, float(known.index(value)) if value in known else len(known), str(value))
 
 

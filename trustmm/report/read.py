@@ -17,6 +17,8 @@ from trustmm.report.plan import Plan, flatten, plan_of, same_cell
 from trustmm.results import RESULT, read_cells
 
 FAILED = "failed.csv"
+STUDY = "study.md"
+"""The page of a search, see `trustmm.sweep.study_report`."""
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
 MASKS = ("clean", "corrupted", "edited")
@@ -55,8 +57,16 @@ class Runs:
     names: Sequence[str] = ()
     """Templates that the sweeps came from."""
     sources: Sequence[str] = ()
+    searches: Sequence[str] = ()
+    """Sweeps that a sampler drew: a cell has one seed, and no grid."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Tracking store by parent run."""
+
+    @property
+    def of_sweeps(self) -> Mapping[str, pd.DataFrame]:
+        """Rows by the sweep that they are a cell of; one row may be a cell of several."""
+        names = {name for row in self.table["sweeps"] for name in row} if len(self.table) else set()
+        return {name: self.table[[name in row for row in self.table["sweeps"]]] for name in sorted(names)}
 
     @property
     def per_user_folders(self) -> Mapping[str, Path]:
@@ -80,12 +90,13 @@ def combine(parts: Sequence[Runs]) -> Runs:
     tables = [part.table for part in parts if len(part.table)]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["job_id", "folder"])
     runs = Runs(
-        table.drop_duplicates("job_id", keep="last").reset_index(drop=True),
+        table,
         [failure for part in parts for failure in part.failures],
         [cell for part in parts for cell in part.absent],
         (),
         list(dict.fromkeys(name for part in parts for name in part.names)),
         [source for part in parts for source in part.sources],
+        [search for part in parts for search in part.searches],
         {run: uri for part in parts for run, uri in part.parents.items()},
     )
     return _newest(runs) if len(table) else runs
@@ -93,7 +104,12 @@ def combine(parts: Sequence[Runs]) -> Runs:
 
 def _newest(runs: Runs) -> Runs:
     table = _told_apart(runs.table).sort_values("time", kind="stable").reset_index(drop=True)
-    older = table.duplicated([*options_in(table), "seed", "draw"], keep="last")
+    cell = table.groupby([*options_in(table), "seed", "draw"], dropna=False, sort=False).ngroup()
+    sweeps = table.get("sweep", pd.Series("", index=table.index)).fillna("").groupby(cell)
+    table["sweeps"] = cell.map({number: tuple(sorted(set(names))) for number, names in sweeps})
+    cell = cell[~table.duplicated("job_id", keep="last")]
+    table = table.loc[cell.index]
+    older = cell.duplicated(keep="last")
     lines = [f"{line.folder} (code {line.code_digest[:8]})" for line in table[older].itertuples()]
     return replace(runs, table=_in_order(table[~older]), superseded=lines)
 
@@ -146,7 +162,8 @@ def _read_folder(folder: Path) -> Runs:
     matched = len(absent) < len(plan.cells)  # otherwise the folder was filled by another command
     never = [Failure(cell, "ABSENT", "never recorded", plan.values(cell)) for cell in absent if matched]
     names = [plan.name] if plan.name else []
-    return Runs(pd.DataFrame(rows), failures, never, (), names, [str(folder)])
+    searches = [str(folder)] if any(folder.rglob(STUDY)) else []
+    return Runs(pd.DataFrame(rows), failures, never, (), names, [str(folder)], searches)
 
 
 def _failed(folder: Path, plan: Plan) -> list[Failure]:

@@ -9,7 +9,7 @@ from trustmm.report.claim_tables import claim_tables
 from trustmm.report.diagnosis_tables import alignment_table, repair_table
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
-from trustmm.report.notes import provenance
+from trustmm.report.notes import grids, provenance
 from trustmm.report.paper_tables import clean_rows, table1, table2
 from trustmm.report.read import Runs
 from trustmm.report.study_tables import (
@@ -26,9 +26,16 @@ PAGE = "report.md"
 
 def tables_of(runs: Runs) -> Iterator[Table]:
     """All tables that the runs have something for, in the order of the page."""
+    yield table1(runs)
+    yield from _comparisons(grids(runs))
+    yield cell_table(runs)
+
+
+def _comparisons(runs: Runs) -> Iterator[Table]:
     table, axes = runs.table, set(axes_of(runs.table))
     named = any("table2" in name for name in runs.names)
-    yield table1(runs)
+    if not len(table):
+        return
     if named or {"none", "mr"} <= set(clean_rows(table)["rectifier"]):
         yield table2(runs)
     pivot = pivot_table(runs)
@@ -38,7 +45,6 @@ def tables_of(runs: Runs) -> Iterator[Table]:
     yield robustness_table(runs)
     yield repair_table(runs)
     yield alignment_table(runs)
-    yield cell_table(runs)
 
 
 def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> Path:
@@ -54,11 +60,12 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
     blocks = [f"# {title}", _lines(provenance(runs))]
     if len(runs.table) and not claims_only:
         tables = [table for table in tables_of(runs) if table.rows]
-        blocks += [_write_figure(drawing, folder) for drawing in figures_of(runs)]
+        blocks += [_write_figure(drawing, folder) for drawing in figures_of(grids(runs))]
         blocks += [_write_table(table, folder) for table in tables]
     if len(runs.table):
         blocks += ["## Claims", *[_write_table(table, folder) for table in claim_tables(runs)]]
-        _write(folder / "runs.csv", runs.table.drop(columns=["versions", "statistics", "tracking"]).to_csv(index=False))
+        flat = runs.table.drop(columns=["versions", "statistics", "tracking", "sweeps"])
+        _write(folder / "runs.csv", flat.to_csv(index=False))
     page = folder / PAGE
     _write(page, "\n\n".join(blocks) + "\n")
     return page

@@ -27,7 +27,7 @@ from trustmm.report.figure.line import (
     tidy,
 )
 from trustmm.report.notes import seeds_fact
-from trustmm.report.order import in_order
+from trustmm.report.order import in_order, sort_key
 from trustmm.report.read import Runs
 from trustmm.report.study_tables import HEADLINE, spread
 
@@ -78,7 +78,7 @@ def _panels(table: pd.DataFrame, choice: str, x: str) -> list[Panel]:
         for _, part in table.groupby(key_of(table, axes), sort=False)
         if part[x].nunique() > 1
     ]
-    return sorted(parts, key=lambda panel: [str(panel[0][axis]) for axis in axes])
+    return sorted(parts, key=lambda panel: [sort_key(axis, panel[0][axis]) for axis in axes])
 
 
 def _draw(panels: Sequence[Panel], choice: str, x: str) -> tuple[Figure, list[list[Axes]]]:
@@ -95,15 +95,16 @@ def _draw(panels: Sequence[Panel], choice: str, x: str) -> tuple[Figure, list[li
             axis.set_xlim(_padded(ticks[0], ticks[-1]))
             tidy(axis)
         stack[-1].set_xlabel(AXIS_NAMES[x], fontsize=SMALL)
-    for place in range(0, len(grid), MOST_COLUMNS):
+    for place in range(0, len(grid), _columns(len(grid))):
         for axis, name in zip(grid[place], (f"test {METRIC_NAMES[HEADLINE[0]]}", "difference"), strict=False):
             axis.set_ylabel(name, fontsize=SMALL)
     _same_scale([values for values, _ in panels], grid)
     return figure, grid
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
-    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+def _padded(low: float, high: float, share: float = 0.08) -> tuple[float, float]:
+    """Limits with some room for whole markers on both sides."""
+    return low - share * (high - low), high + share * (high - low)
 
 
 def _same_scale(panels: Sequence[Mapping[str, Any]], grid: Sequence[Sequence[Axes]]) -> None:
@@ -113,12 +114,17 @@ def _same_scale(panels: Sequence[Mapping[str, Any]], grid: Sequence[Sequence[Axe
         for axes in zip(*stacks, strict=True):
             limits = [axis.get_ylim() for axis in axes]
             for axis in axes:
-                axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+                axis.set_ylim(_padded(min(low for low, _ in limits), max(high for _, high in limits), 0.04))
+
+
+def _columns(number: int) -> int:
+    """Panels side by side, the blocks about equally full."""
+    return -(-number // -(-number // MOST_COLUMNS))
 
 
 def _grid(number: int, high: int) -> tuple[Figure, list[list[Axes]]]:
     """Axes by panel: the curve and, if two high, its differences below it."""
-    columns = min(number, MOST_COLUMNS)
+    columns = _columns(number)
     blocks = -(-number // columns)
     ratios = [2.0, 1.2][:high]
     size = (WIDTH * columns + 0.3, (HEIGHT + (HEIGHT_BELOW if high > 1 else 0)) * blocks + 0.5)
