@@ -106,9 +106,9 @@ def _newest(runs: Runs) -> Runs:
     table = _told_apart(runs.table).sort_values("time", kind="stable").reset_index(drop=True)
     cell = table.groupby([*options_in(table), "seed", "draw"], dropna=False, sort=False).ngroup()
     sweeps = table.get("sweep", pd.Series("", index=table.index)).fillna("").groupby(cell)
-    table["sweeps"] = cell.map({number: tuple(sorted(set(names))) for number, names in sweeps})
+    named = cell.map({number: tuple(sorted(set(names))) for number, names in sweeps}).rename("sweeps")
     cell = cell[~table.duplicated("job_id", keep="last")]
-    table = table.loc[cell.index]
+    table = pd.concat([table, named], axis=1).loc[cell.index]
     older = cell.duplicated(keep="last")
     lines = [f"{line.folder} (code {line.code_digest[:8]})" for line in table[older].itertuples()]
     return replace(runs, table=_in_order(table[~older]), superseded=lines)
