@@ -41,7 +41,7 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
     for run in found:
         path = _download(client, run, cache) if run.info.status == "FINISHED" else None
         if path is not None:
-            rows.append(row(path) | {"cell": run.info.run_name, "run_id": run.info.run_id, "sweep": public(uri)})
+            rows.append(row(path) | {"cell": run.info.run_name, "run_id": run.info.run_id, "sweeps": (public(uri),)})
         elif run.info.status != "RUNNING":
             failures.append(_failure(run))
     source = f"{public(uri)} {experiment or ''} {parent or ''}".strip()
@@ -100,8 +100,11 @@ def parents_of(runs: Runs) -> Mapping[str, str]:
         return runs.parents
     parents: dict[str, str] = {}
     guard = Guard()
-    for _, rows in runs.table[runs.table["run_id"].fillna("") != ""].groupby("sweep"):
-        first = rows.iloc[0]
+    for rows in runs.of_sweeps.values():
+        tracked = rows[rows["run_id"].fillna("") != ""]
+        if not len(tracked):
+            continue
+        first = tracked.iloc[0]
         uri = str(first["tracking"].get("uri", ""))
         if _is_there(uri):
             run = guard.attempt("find the sweep's run", partial(_run, uri, str(first["run_id"])))

@@ -105,10 +105,10 @@ def combine(parts: Sequence[Runs]) -> Runs:
 def _newest(runs: Runs) -> Runs:
     table = _told_apart(runs.table).sort_values("time", kind="stable").reset_index(drop=True)
     cell = table.groupby([*options_in(table), "seed", "draw"], dropna=False, sort=False).ngroup()
-    sweeps = table.get("sweep", pd.Series("", index=table.index)).fillna("").groupby(cell)
-    named = cell.map({number: tuple(sorted(set(names))) for number, names in sweeps}).rename("sweeps")
+    sweeps = {number: tuple(sorted(set().union(*names))) for number, names in table["sweeps"].groupby(cell)}
+    table["sweeps"] = cell.map(sweeps)
     cell = cell[~table.duplicated("job_id", keep="last")]
-    table = pd.concat([table, named], axis=1).loc[cell.index]
+    table = table.loc[cell.index]
     older = cell.duplicated(keep="last")
     lines = [f"{line.folder} (code {line.code_digest[:8]})" for line in table[older].itertuples()]
     return replace(runs, table=_in_order(table[~older]), superseded=lines)
@@ -152,7 +152,7 @@ def _read_folder(folder: Path) -> Runs:
         found = _find_result(folder, plan, cell["job_id"])
         status = cell.get("status") or "FINISHED"
         if found is not None and status in ("FINISHED", "COMPLETED"):
-            rows.append(row(found) | {"cell": cell["cell"], "run_id": cell.get("run_id", ""), "sweep": str(folder)})
+            rows.append(row(found) | {"cell": cell["cell"], "run_id": cell.get("run_id", ""), "sweeps": (str(folder),)})
         else:
             reason = cell.get("reason") or ("no result.json" if status == "FINISHED" else "")
             status = "LOST" if status == "FINISHED" else status
@@ -180,7 +180,7 @@ def _read_jobs(folder: Path) -> Runs:
     paths = sorted(folder.glob(f"*/{RESULT}"))
     if not paths:
         raise ValueError(f"{folder} must be a sweep folder (with cells.csv) or hold jobs ({RESULT} in subfolders)")
-    return Runs(pd.DataFrame([row(path) for path in paths]), sources=[str(folder)])
+    return Runs(pd.DataFrame([row(path) | {"sweeps": (str(folder),)} for path in paths]), sources=[str(folder)])
 
 
 def _find_result(folder: Path, plan: Plan, job_id: str) -> Path | None:
