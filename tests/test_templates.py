@@ -115,18 +115,9 @@ def test_controls_say_how_many_jobs_differ_and_draw_damage_anew_for_every_seed(t
 
 
 @pytest.mark.parametrize("template", CONTROLS)
-def test_second_command_of_the_controls_is_the_same_study_without_content(template: str) -> None:
-    text = (FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
-    command = re.search(r"second command, (\d+) jobs:\n# python -m trustmm -m (.*)\n", text)
-    assert command
-    words = command[2].split()
-    space = parse_space({}, words)
-    batch = [list(space.overrides(cell)) for cell in space.cells()]
-    assert len(batch) == int(command[1]) == len(seeds(template))
-    own_data = [word for word in words if word.startswith("dataset")]
-    sweep = composed(template, "backbone=lightgcn", *own_data, *jobs(template)[0])
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        line = compose("config", overrides=batch[0])
+def test_line_of_the_controls_is_the_same_study_without_content(template: str) -> None:
+    line, sweep = composed(f"{template}_lightgcn"), composed(template, "backbone=lightgcn", *jobs(template)[0])
     assert line.backbone._target_.endswith("LightGCN")
+    assert seeds(f"{template}_lightgcn") == seeds(template)
     for group in ("dataset", "prior", "backbone", "training", "evaluation", "rectifier", "edit"):
         assert line[group] == sweep[group], group

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from trustmm.config import config_folder
@@ -15,23 +16,31 @@ TEMPLATES = config_folder().parent / "multirun_templates"
 
 def main() -> None:
     """Exit status 1 if a sweep or a report failed; the others are reported all the same."""
-    templates = sorted(TEMPLATES.glob("quick_*.yaml"))
+    templates = sorted(path.stem for path in TEMPLATES.glob("quick_*.yaml"))
     if not templates:
         raise SystemExit(f"there is no quick_*.yaml in {TEMPLATES}")
-    started, fine, swept = time.monotonic(), True, []
+    started, fine = time.monotonic(), True
+    swept: dict[str, Path] = {}
     for template in templates:
-        sweep = OUTPUTS / "sweeps" / template.stem
-        command = ("trustmm", "-m", "--config-dir", TEMPLATES, "--config-name", template.stem)
+        sweep = OUTPUTS / "sweeps" / template
+        command = ("trustmm", "-m", "--config-dir", TEMPLATES, "--config-name", template)
         fine &= _run(*command, f"hydra.sweep.dir={sweep}")
         if (sweep / CELLS).is_file() or (sweep / FAILED).is_file():
-            swept.append(sweep)
-            out = OUTPUTS / "report" / template.stem
-            fine &= _run("trustmm.report", sweep, "--out", out, "--title", template.stem)
-    title = "The claims, on all quick studies"
-    fine &= _run("trustmm.report", *swept, "--out", OUTPUTS / "report", "--claims", "--no-log", "--title", title)
+            swept[template] = sweep
+    for study, parts in together(list(swept)).items():
+        sweeps = [swept[part] for part in parts]
+        fine &= _run("trustmm.report", *sweeps, "--out", OUTPUTS / "report" / study, "--title", study)
+    claims = ("--claims", "--no-log", "--title", "The claims, on all quick studies")
+    fine &= _run("trustmm.report", *swept.values(), "--out", OUTPUTS / "report", *claims)
     minutes = (time.monotonic() - started) / 60
-    sys.stdout.write(f"{len(templates)} studies in {minutes:.0f} minutes: {OUTPUTS / 'report'}\n")
+    sys.stdout.write(f"{len(templates)} sweeps in {minutes:.0f} minutes: {OUTPUTS / 'report'}\n")
     raise SystemExit(not fine)
+
+
+def together(names: Sequence[str]) -> dict[str, list[str]]:
+    """Sweeps by the one whose report they are in: a name that continues another goes with it (controls_lightgcn)."""
+    heads = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+    return {head: [name for name in names if name == head or name.startswith(f"{head}_")] for head in heads}
 
 
 def _run(*words: str | Path) -> bool:
