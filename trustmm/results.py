@@ -16,6 +16,8 @@ from trustmm.training.course import Epoch
 
 RESULT = "result.json"
 CELLS = "cells.csv"
+STUDY = "study.md"
+"""The page of a search, in its sweep's folder or one below."""
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
 def _rectifier(name: str, cell: Mapping[str, Any]) -> dict[str, Any]:
     knobs = {"lam": cell.get("lam", 0.5), "tau": cell.get("tau", 0.1)}
     base = {} if name == "none" else {"_target_": "trustmm.rectifier.mr.ModalityRectifier", **knobs}
-    return base | RECTIFIERS[name]
+    return base | RECTIFIERS[name] | ({"rho": cell["rho"]} if "rho" in cell else {})
 
 
 def _edit(cell: Mapping[str, Any]) -> dict[str, Any]:

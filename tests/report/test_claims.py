@@ -10,7 +10,7 @@ from trustmm.report.claims import CLAIMS
 from trustmm.report.published import facts
 from trustmm.report.read import read_sweeps
 from trustmm.report.statistics import Interval, over_seeds
-from trustmm.report.verdict import Effect, above, below, every, most, settle, some_above, within
+from trustmm.report.verdict import above, below, every, most, settle, some_above, within
 
 from .conftest import Sweep, curves
 
@@ -52,7 +52,7 @@ def test_every_must_hold(effects: list[tuple[float, float]], verdict: str) -> No
 
 
 def test_one_of_many_must_survive_holm() -> None:
-    found = [Effect("x", Interval(0.1, 0.001, 0.2, 0.04, 5), True, False), above("y", over_seeds([0.1, -0.1]))]
+    found = [above("x", Interval(0.1, 0.001, 0.2, 0.04, 5)), above("y", over_seeds([0.1, -0.1]))]
     assert some_above(found[:1]) == "supported"
     assert some_above(found) == "undecided"
 
@@ -171,3 +171,75 @@ def test_other_options_are_kept_apart(sweep: Sweep) -> None:
     _, local = claim_tables(read_sweeps([sweep.folder]))
     labels = {row[1] for row in local.rows if row[0] == "rect_above"}
     assert labels == {"synthetic training.learning_rate=0.001", "synthetic training.learning_rate=0.01"}
+
+
+def test_a_claim_about_every_cell_falls_by_one_that_stays_after_the_correction() -> None:
+    low = Interval(-0.1, -0.199, -0.001, 0.049, 5)
+    assert every([above("x", low)]) == "not supported"
+    assert every([above("x", low), above("y", over_seeds([0.1, 0.1, 0.2]))]) == "undecided"
+
+
+def test_a_claim_about_most_cells_is_not_refuted_by_a_few(sweep: Sweep) -> None:
+    for seed in range(5):
+        for noise in (0, 0.05):
+            base = {"dataset": "baby", "backbone": "mgcn", "eta_e": noise, "seed": seed}
+            sweep.add(0.05 + gap(seed), **base)
+            sweep.add(0.06 + noise + gap(seed) * 1.1, edit="train_only", op="prune", **base)
+    paper, local = verdicts(sweep)
+    assert (paper["edit_noise"], local["edit_noise"]) == ("not measured", "not supported")
+
+
+def test_small_losses_within_the_margin_do_not_refute_part_of_table_2(sweep: Sweep) -> None:
+    for seed in range(5):
+        for rectifier in ("none", "mr"):
+            loss = (0.0005 + gap(seed) / 100) * (rectifier == "mr")
+            sweep.add(0.07 + gap(seed) - loss, dataset="baby", rectifier=rectifier, seed=seed)
+    assert verdicts(sweep)[0]["clean"] == "not measured"
+
+
+def test_other_settings_do_not_spoil_a_verdict(sweep: Sweep) -> None:
+    for dataset in ("baby", "sports"):
+        curves(sweep, figure2, dataset=dataset)
+    for seed in range(5):
+        for rectifier in ("none", "mr"):
+            value = 0.05 - (0.01 + gap(seed)) * (rectifier == "mr")
+            sweep.add(value, dataset="baby", eta=0.2, rectifier=rectifier, learning_rate=0.5, seed=seed)
+    assert verdicts(sweep)[0]["rect_above"] == "supported"
+
+
+def test_a_search_on_the_same_data_takes_no_claim_away(new_sweep: Callable[[str], Sweep]) -> None:
+    study, search = new_sweep("study"), new_sweep("search")
+    for dataset in ("baby", "sports"):
+        curves(study, figure2, dataset=dataset)
+    for trial in range(8):
+        search.add(0.1, dataset="baby", eta=0.2, rectifier="mr", lam=0.1 * trial, learning_rate=0.001 * (trial + 1))
+    (search.folder / "study.md").write_text("# study\n", encoding="utf-8")
+    paper, *_ = claim_tables(read_sweeps([study.folder, search.folder]))
+    assert dict(zip(CLAIMS, (row[-2] for row in paper.rows), strict=True))["rect_above"] == "supported"
+
+
+def test_too_many_settings_are_said(sweep: Sweep) -> None:
+    for rate in range(1, 9):
+        sweep.add(0.1, dataset="baby", learning_rate=0.001 * rate)
+    paper, *_ = claim_tables(read_sweeps([sweep.folder]))
+    assert "Left out: baby, with more than 6 settings" in paper.caption
+
+
+def test_an_option_of_one_rectifier_keeps_the_others_in_every_setting(sweep: Sweep) -> None:
+    ablation(sweep, {"none": 0.05, "mr": 0.06, "mr_row_norm": 0.055, "mr_all_pairs": 0.04})
+    before = verdicts(sweep)[1]
+    for seed in range(5):
+        sweep.add(0.061 + gap(seed), eta=0.2, rectifier="mr", rho=0.8, seed=seed)
+    _, *local = claim_tables(read_sweeps([sweep.folder]))
+    rows = [row for row in local[0].rows if row[0] == "small_loss"]
+    assert before["small_loss"] == "supported"
+    assert [(row[1], row[-3]) for row in rows] == [
+        ("synthetic rectifier.rho=0.8", "supported"),
+        ("synthetic rectifier.rho=estimate", "supported"),
+    ]
+
+
+def test_lam_without_common_seeds_is_not_measured_and_no_crash(sweep: Sweep) -> None:
+    for seed, lam in ((0, 0.5), (1, 1)):
+        sweep.add(0.1, eta=0.2, rectifier="mr", lam=lam, seed=seed)
+    assert "lambda" not in verdicts(sweep)[1]

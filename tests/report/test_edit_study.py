@@ -41,7 +41,7 @@ def test_alignment_stands_beside_every_gain(sweep: Sweep, tmp_path: Path) -> Non
         ["graph_only", "+0.0015", "0.75", "0.300"],
         ["both", "-0.0020", "0.75", "0.300"],
     ]
-    page = write_report(runs, tmp_path).read_text(encoding="utf-8")
+    page = write_report(runs, tmp_path)[0].read_text(encoding="utf-8")
     assert "Gain of the edit" in page
     assert "The repair itself" not in page
 

@@ -63,6 +63,13 @@ def test_content_free_backbone_needs_the_same_pairs_only(sweep: Sweep) -> None:
     assert "MMRec" in table2(read_sweeps([sweep.folder])).caption
 
 
+def test_published_data_have_no_note_that_they_differ(sweep: Sweep) -> None:
+    sweep.add(0.07, dataset="sports", rectifier="none")
+    table = table2(read_sweeps([sweep.folder]))
+    assert "published base" in table.columns
+    assert not table.notes
+
+
 def test_better_of_base_and_repair_is_bold_and_memory_is_named(sweep: Sweep) -> None:
     sweep.add(0.1, rectifier="none", backbone="vbpr", seed=0)
     sweep.add(0.2, rectifier="mr", backbone="vbpr", seed=0)

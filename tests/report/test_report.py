@@ -55,7 +55,7 @@ def test_failed_job_missing_seed_and_another_version_are_named(sweep: Sweep, tmp
 def test_folder_of_failed_jobs_only_is_reported(sweep: Sweep, tmp_path: Path) -> None:
     sweep.record("seed=0")
     sweep.fail("seed=1", "KILLED", "killed by signal 9, possibly out of memory")
-    page = write_report(read_sweeps([sweep.folder]), tmp_path / "out").read_text(encoding="utf-8")
+    page = write_report(read_sweeps([sweep.folder]), tmp_path / "out")[0].read_text(encoding="utf-8")
     assert "`seed=0`: LOST, no result.json" in page
     assert "`seed=1`: KILLED, killed by signal 9, possibly out of memory" in page
 
@@ -213,9 +213,9 @@ def test_a_gap_is_looked_for_among_the_cells_of_one_sweep(new_sweep: Callable[[s
 def test_a_search_is_pointed_to_its_own_page_and_not_laid_out_as_a_grid(sweep: Sweep, tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         sweep.add(0.1, eta=0.2, rectifier="mr", lam=0.31 * (seed + 1), tau=0.07 * (seed + 1), seed=seed)
-    assert "Fig. 3" in write_report(read_sweeps([sweep.folder]), tmp_path).read_text(encoding="utf-8")
+    assert "Fig. 3" in write_report(read_sweeps([sweep.folder]), tmp_path)[0].read_text(encoding="utf-8")
     (sweep.folder / "study.md").write_text("# study\n", encoding="utf-8")
-    page = write_report(read_sweeps([sweep.folder]), tmp_path).read_text(encoding="utf-8")
+    page = write_report(read_sweeps([sweep.folder]), tmp_path)[0].read_text(encoding="utf-8")
     assert f"Drawn by a sampler: `{sweep.folder / 'study.md'}` shows" in page
     assert "0 cells missing" in page
     assert "1 seed a cell (0-2)" in page

@@ -44,6 +44,14 @@ def test_interval_of_three_values_is_the_textbook_one() -> None:
     np.testing.assert_allclose(found.p, stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue)
 
 
+def test_interval_of_one_among_many_covers_all_of_them_at_the_level() -> None:
+    rng, number = np.random.default_rng(0), 10
+    found = [[over_seeds(values).one_of(number) for values in rng.normal(size=(number, 5))] for _ in range(2000)]
+    missed = np.mean([any(not one.low < 0 < one.high for one in family) for family in found])
+    assert 0.035 < missed < 0.065
+    assert over_seeds([1.0, 2.0]).one_of(1) == over_seeds([1.0, 2.0])
+
+
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     found = over_seeds([0.3])
     assert (found.low, found.high, found.p) == (-np.inf, np.inf, 1.0)

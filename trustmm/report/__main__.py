@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = _read(options)
         if not len(runs.table) and not runs.failures:
             raise ValueError("there is no finished or failed job to report")
-        page = write_report(runs, options.out, title=options.title, claims_only=options.claims)
+        page, *others = write_report(runs, options.out, title=options.title, claims_only=options.claims)
         for parent, uri in {} if options.no_log else parents_of(runs).items():
-            log_report(uri, parent, options.out)
+            log_report(uri, parent, [page, *others])
     except ValueError as error:
         sys.stderr.write(f"trustmm.report: {error}\n")
         raise SystemExit(1) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -41,24 +42,26 @@ def axes_of(table: pd.DataFrame) -> list[str]:
 
 
 def _varies(table: pd.DataFrame, groups: Any, key: str) -> bool:
-    if key == "corruption.eta_of":  # None beside a value is a difference here
+    """None beside a value is a difference, but for the kind of a corruption: that means nothing where there is none."""
+    if key == "corruption.eta_of":
         return bool(table[key].nunique(dropna=False) > 1)
-    return bool((groups[key].nunique() > 1).any())
+    return bool((groups[key].nunique(dropna=key == "corruption.kind") > 1).any())
 
 
 def draw_of(table: pd.DataFrame) -> str:
     """How the corruption's draw varies: none, tied (one draw a seed), fixed, crossed (several draws a seed)."""
-    drawn = table[table["draw"].notna()]
-    if not len(drawn):
+    drawn = table[table["corruption.seed"].notna()]
+    draws, seeds = drawn["corruption.seed"].nunique(), drawn["seed"].nunique()
+    if not len(drawn) or (draws == seeds == 1 < table["seed"].nunique()):
         return "none"
-    if drawn["draw"].nunique() == 1 and table["seed"].nunique() > 1:
+    if draws == 1 < seeds:
         return "fixed"
-    return "tied" if (drawn.groupby("seed")["draw"].nunique() == 1).all() else "crossed"
+    return "tied" if (drawn.groupby("seed")["corruption.seed"].nunique() == 1).all() else "crossed"
 
 
 def key_of(table: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
     """One text per row that is the same for the same values of `axes`."""
-    columns = [[plain(value) for value in table[axis]] for axis in axes]
+    columns = [[exact(value) for value in table[axis]] for axis in axes]
     texts = ["|".join(values) for values in zip(*columns, strict=True)] if axes else [""] * len(table)
     return pd.Series(texts, index=table.index, dtype=object)
 
@@ -121,26 +124,32 @@ def pairs(table: pd.DataFrame, choice: str, base: str, metric: str, axes: Sequen
 
     Args:
         table: finished jobs.
-        choice: such as "rectifier"; axes of that choice ("rectifier.lam") belong to the treated cell alone.
+        choice: such as "rectifier"; axes of that choice ("rectifier.lam") belong to the treated cell alone where the
+            base has none of its values, and to both otherwise.
         base: value of the choice in the base cell.
         metric: column.
         axes: what tells cells apart; by default what varies.
     """
     axes = axes_of(table) if axes is None else list(axes)
-    own = [axis for axis in axes if axis == choice or axis.startswith(f"{choice}.")]
-    shared = [axis for axis in axes if axis not in own]
     if choice not in table or metric not in table:
         return []
     known = table[table[metric].notna()]
-    bases = dict(tuple(_by(known[known[choice] == base], shared)))
+    untreated, treated = known[known[choice] == base], known[known[choice] != base]
+    own = [axis for axis in axes if axis == choice or _is_own(axis, choice, treated, untreated)]
+    shared = [axis for axis in axes if axis not in own]
+    bases = dict(tuple(_by(untreated, shared)))
     found = []
-    for key, treated_rows in _by(known[known[choice] != base], shared):
+    for key, treated_rows in _by(treated, shared):
         if key not in bases:
             continue
         for _, rows in _by(treated_rows, own):
             pair = _pair(rows, bases[key], choice, metric, (shared, own))
             found += [pair] if pair.by_seed else []
     return sorted(found, key=lambda pair: [sort_key(axis, {**pair.values, **pair.treated}[axis]) for axis in axes])
+
+
+def _is_own(axis: str, choice: str, treated: pd.DataFrame, base: pd.DataFrame) -> bool:
+    return axis.startswith(f"{choice}.") and not set(treated[axis].dropna()) & set(base[axis].dropna())
 
 
 def _by(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
@@ -150,7 +159,9 @@ def _by(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFram
 def _pair(
     treated: pd.DataFrame, base: pd.DataFrame, choice: str, metric: str, axes: tuple[Sequence[str], Sequence[str]]
 ) -> Pair:
-    left, right = (rows.drop_duplicates("seed", keep="last").set_index("seed") for rows in (treated, base))
+    left, right = (rows.set_index("seed") for rows in (treated, base))
+    if not (left.index.is_unique and right.index.is_unique):
+        raise ValueError(f"cells of {choice} must have one job a seed: other options vary that tell no cells apart")
     seeds = [seed for seed in sorted(left.index) if seed in right.index]
     differences = {int(seed): float(left.at[seed, metric] - right.at[seed, metric]) for seed in seeds}
     jobs = {int(seed): (str(left.at[seed, "job_id"]), str(right.at[seed, "job_id"])) for seed in seeds}
@@ -160,6 +171,21 @@ def _pair(
     mean = float(np.mean([right.at[seed, metric] for seed in seeds])) if seeds else float("nan")
     values, options = ({axis: first[axis] for axis in part} for part in (shared, own))
     return Pair(values, options, label, mean, differences, jobs)
+
+
+def spread_clean(table: pd.DataFrame) -> pd.DataFrame:
+    """Undamaged rows, repeated for every kind of damage and, where draws and seeds cross, for every draw."""
+    free = spread(table, "corruption.kind")
+    return spread(free, "corruption.seed") if draw_of(table) == "crossed" else free
+
+
+def spread(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Rows for which an option means nothing (eta 0 of a corruption's kind), repeated for every value it takes."""
+    if axis not in table or table[axis].isna().all():
+        return table
+    free, bound = table[table[axis].isna()], table[table[axis].notna()]
+    copies = [free.assign(**{axis: value}) for value in bound[axis].unique()]
+    return pd.concat([bound, *copies], ignore_index=True) if len(free) else table
 
 
 def gaps(runs: Runs) -> list[str]:
@@ -213,7 +239,18 @@ def describe(values: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as text: 0.2 and 0, not 0.20 and 0.0."""
+    """A value as text for people: 0.2 and 0, not 0.20 and 0.0; whole numbers with all their digits."""
     if not _present(value):
         return ""
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return f"{value:g}" if number and not float(value).is_integer() else exact(value)
+
+
+def exact(value: Any) -> str:
+    """A value as text that no other value has; 1 and 1.0 are the same."""
+    if not _present(value):
+        return ""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        return str(int(number)) if number.is_integer() else repr(number)
+    return str(value)

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from trustmm.report import published
-from trustmm.report.cells import axes_of, describe, key_of
+from trustmm.report.cells import axes_of, describe, key_of, spread
 from trustmm.report.claims import AMAZON, CLAIMS, Claim, Finding
+from trustmm.report.notes import grids
 from trustmm.report.read import Runs
-from trustmm.report.study_tables import spread
 from trustmm.report.tables import Number, Table, interval_text
 from trustmm.report.verdict import Effect, Verdict, both, every, seeds_of, settle, some_above
 
@@ -27,23 +27,25 @@ Settings = list[tuple[str, str, pd.DataFrame]]
 
 def claim_tables(runs: Runs) -> Iterator[Table]:
     """First the paper's scope, then what was run; nothing of the second where nothing applies."""
-    found = settings(runs.table)
+    compared = grids(runs)
+    found = settings(compared.table)
     findings = {
         (name, label, setting): claim.check(rows) for label, setting, rows in found for name, claim in CLAIMS.items()
     }
-    yield _paper_table(runs, found, findings)
+    left_out = sorted(set(compared.table.get("dataset", ())) - {label for label, _, _ in found})
+    yield _paper_table(runs, found, findings, left_out)
     local = _local_table(found, findings)
     if local.rows:
         yield local
 
 
 def settings(table: pd.DataFrame) -> Settings:
-    """Runs by data set, and by options that no claim speaks of; none for a search with too many of them."""
+    """Runs by data set, and by options that no claim speaks of; none for data with too many settings of them."""
     found: Settings = []
-    for label, rows in table.groupby("dataset"):
+    for label, rows in table.groupby("dataset") if len(table) else ():
         others = [axis for axis in axes_of(rows) if axis not in CLAIM_AXES]
         for axis in others:
-            rows = spread(rows, axis)
+            rows = spread(_free(rows, axis), axis)
         groups = list(rows.groupby(key_of(rows, others), sort=False))
         if len(groups) <= MOST_SETTINGS:
             for _, part in groups:
@@ -52,7 +54,18 @@ def settings(table: pd.DataFrame) -> Settings:
     return found
 
 
-def _paper_table(runs: Runs, found: Settings, findings: dict[tuple[str, str, str], Finding]) -> Table:
+def _free(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """An option of a backbone or a rectifier is none of another one's that has a single value of it."""
+    choice = axis.partition(".")[0]
+    if choice not in ("backbone", "rectifier"):
+        return rows
+    fixed = rows.groupby(choice)[axis].transform("nunique") == 1
+    return rows.assign(**{axis: rows[axis].mask(fixed)})
+
+
+def _paper_table(
+    runs: Runs, found: Settings, findings: dict[tuple[str, str, str], Finding], left_out: Sequence[str]
+) -> Table:
     measured = [
         (name, label, setting)
         for label, setting, rows in found
@@ -67,6 +80,7 @@ def _paper_table(runs: Runs, found: Settings, findings: dict[tuple[str, str, str
             if measured
             else "no run here used them, so none of the claims is measured; other data say nothing about them."
         )
+        + (f" Left out: {', '.join(left_out)}, with more than {MOST_SETTINGS} settings." if left_out else "")
     )
     columns = ("claim", "where", "statistic", "supported if", "data", "seeds", "verdict", "why")
     return Table("claims", "The paper's claims", columns, rows, caption)
@@ -81,8 +95,7 @@ def _paper_row(
 ) -> list[str]:
     words = published.facts()["claims"][name]
     head = [words["claim"], words["where"], words["statistic"], words["supported_if"]]
-    parts = [(data, findings[name, label, setting]) for data, label, setting in measured if data in claim.datasets]
-    parts = [(data, finding) for data, finding in parts if finding.effects]
+    parts = list(_best_setting(name, claim, measured, findings).items())
     if name == "lattice_oom":
         return [*head, "Electronics", "", "no verdict", _memory(runs)]
     effects = [effect for _, finding in parts for effect in finding.effects]
@@ -90,11 +103,23 @@ def _paper_row(
     rule = _combined([finding.rule for _, finding in parts]) if not gains else both(every(effects), some_above(gains))
     have = {data for data, finding in parts if finding.complete}
     complete = have == set(claim.datasets)
-    verdict, why = settle(rule, effects, min_seeds=words["min_seeds"], complete=complete)
+    verdict, why = settle(rule, effects, min_seeds=words["min_seeds"], complete=complete, for_all=claim.for_all)
     missing = [data for data in claim.datasets if data not in have]
     if verdict == "not measured" and missing:
         why = f"no complete cells on {', '.join(missing)}"
     return [*head, ", ".join(sorted({data for data, _ in parts})), str(seeds_of(effects) or ""), verdict, why]
+
+
+def _best_setting(
+    name: str, claim: Claim, measured: Sequence[tuple[str, str, str]], findings: dict[tuple[str, str, str], Finding]
+) -> dict[str, Finding]:
+    """By data: of the settings that were run, the one with all cells, then with the most seeds, then the first."""
+    parts = [(data, findings[name, label, setting]) for data, label, setting in measured if data in claim.datasets]
+    best: dict[str, Finding] = {}
+    for data, finding in sorted(parts, key=lambda part: (part[1].complete, seeds_of(part[1].effects)), reverse=True):
+        if finding.effects:
+            best.setdefault(data, finding)
+    return best
 
 
 def _combined(rules: Sequence[Verdict]) -> Verdict:
@@ -106,7 +131,8 @@ def _combined(rules: Sequence[Verdict]) -> Verdict:
 def _memory(runs: Runs) -> str:
     """What is known of LATTICE on Electronics."""
     table = runs.table
-    done = table[(table["backbone"] == "lattice") & table["dataset"].str.startswith("electronics")]
+    names = zip(table.get("backbone", ()), table.get("dataset", ()), strict=True)
+    done = [1 for backbone, label in names if backbone == "lattice" and label.startswith("electronics")]
     failed = [
         cell
         for cell in runs.failures

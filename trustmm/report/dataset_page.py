@@ -39,6 +39,5 @@ def draw_dataset(
 
 def _survival(axis: Axes, degree: IntArray, label: str, colour: str) -> None:
     ordered = np.sort(degree[degree > 0])
-    axis.plot(
-        ordered, 1 - np.arange(len(ordered)) / max(1, len(degree)), color=colour, label=label, drawstyle="steps-pre"
-    )
+    share = (len(ordered) - np.arange(len(ordered))) / max(1, len(degree))
+    axis.plot(ordered, share, color=colour, label=label, drawstyle="steps-pre")

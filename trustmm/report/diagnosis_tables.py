@@ -39,7 +39,7 @@ def repair_table(runs: Runs) -> Table:
     """Does the repair repair? Diagnostics of every rectified cell and modality, mean over seeds."""
     table = runs.table[runs.table["rectifier"] != "none"]
     names = [name for name in table.columns if name.startswith("diagnostics/") and name.endswith("/hub_gini")]
-    axes = [axis for axis in axes_of(table) if not axis.startswith("backbone") and axis != "training"]
+    axes = [axis for axis in axes_of(table) if not axis.startswith(("backbone", "training"))]
     rows = []
     for _, part in table.groupby(key_of(table, axes), sort=False):
         for modality in sorted(name.split("/")[1] for name in names):

@@ -1,7 +1,7 @@
 """Runs of an MLflow store: read like a sweep folder, and the report logged back to its sweep."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from trustmm.report.read import Failure, Runs, row
-from trustmm.results import RESULT
+from trustmm.results import RESULT, STUDY
 from trustmm.tracking_run import Guard, connect, public, short
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,24 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
     for run in found:
         path = _download(client, run, cache) if run.info.status == "FINISHED" else None
         if path is not None:
-            rows.append(row(path) | {"cell": run.info.run_name, "run_id": run.info.run_id, "sweeps": (public(uri),)})
+            about = {"cell": run.info.run_name, "run_id": run.info.run_id, "time": run.info.end_time / 1000}
+            rows.append(row(path) | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
         elif run.info.status != "RUNNING":
             failures.append(_failure(run))
     source = f"{public(uri)} {experiment or ''} {parent or ''}".strip()
     done = {line["job_id"] for line in rows}
     failures = [failure for failure in failures if failure.values.get("job_id") not in done]
-    return Runs(pd.DataFrame(rows), failures, sources=[source], parents={parent: uri} if parent else {})
+    sweeps = {name for line in rows for name in line["sweeps"]} - {public(uri)}
+    searches = [name for name in sorted(sweeps) if _is_search(client, name)]
+    parents = {parent: uri} if parent else {}
+    return Runs(pd.DataFrame(rows), failures, sources=[source], searches=searches, parents=parents)
+
+
+def _is_search(client: Any, parent: str) -> bool:
+    """Whether the run of a sweep has the page of a search, or several in folders."""
+    top = client.list_artifacts(parent)
+    files = [*top, *(file for folder in top if folder.is_dir for file in client.list_artifacts(parent, folder.path))]
+    return any(Path(file.path).name == STUDY for file in files)
 
 
 def _experiment_id(client: Any, experiment: str | None, parent: str | None) -> str:
@@ -123,12 +134,11 @@ def _is_there(uri: str) -> bool:
     return Path(file).is_file() if marker else uri.startswith(("http", "postgresql", "mysql", "mssql"))
 
 
-def log_report(uri: str, parent: str, folder: Path) -> None:
-    """Log the files of a report with the sweep's run, downloaded runs left out; a failing store costs a warning."""
+def log_report(uri: str, parent: str, files: Sequence[Path]) -> None:
+    """Log the files of a report with the sweep's run; a failing store costs a warning."""
     guard = Guard()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            guard.attempt(f"log {path.name}", partial(_log_file, uri, parent, path))
+    for path in files:
+        guard.attempt(f"log {path.name}", partial(_log_file, uri, parent, path))
 
 
 def _log_file(uri: str, parent: str, path: Path) -> None:

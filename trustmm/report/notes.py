@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from trustmm.report.cells import axes_of, draw_of, gaps, key_of, name_cell
-from trustmm.report.read import STUDY, Runs
+from trustmm.report.read import Runs
+from trustmm.results import STUDY
 
 SHOWN = 8
 """Items of a list that a caption spells out."""
@@ -71,7 +72,8 @@ def provenance(runs: Runs) -> list[str]:
 
 
 def _search_pages(runs: Runs) -> list[str]:
-    return [f"`{page}`" for search in runs.searches for page in sorted(Path(search).rglob(STUDY))]
+    pages = {search: [str(page) for page in sorted(Path(search).rglob(STUDY))] for search in runs.searches}
+    return [f"`{page}`" for search, found in pages.items() for page in found or [f"{STUDY} of run {search}"]]
 
 
 def _hidden(table: pd.DataFrame) -> list[str]:

@@ -1,6 +1,7 @@
 """The order in which tables, figures and files list the options of a study, whatever job finished first."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only", "both", "complete", "prune")
@@ -12,7 +13,7 @@ def sort_key(axis: str, value: Any) -> tuple[int, float, str]:
     """What to sort a value of an axis by: nothing first, then numbers, known names, other names."""
     if value is None or value != value:
         return (0, 0.0, "")
-    if isinstance(value, int | float):
+    if isinstance(value, Real):
         return (1, float(value), "")
     known = {"backbone": BACKBONES, "corruption.kind": KINDS}.get(axis, ORDER)
     return (2, float(known.index(value)) if value in known else len(known), str(value))

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from trustmm.report import published
-from trustmm.report.cells import axes_of, describe, key_of
+from trustmm.report.cells import axes_of, describe, key_of, plain, spread
 from trustmm.report.notes import caption_facts, only
 from trustmm.report.order import in_order
 from trustmm.report.read import Runs
@@ -15,6 +15,7 @@ from trustmm.report.tables import Number, Table
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 SHORT = {"recall": "R", "ndcg": "N", "precision": "P", "map": "MAP", "hit": "HR"}
 VARIANTS = ("none", "mr")
+DAMAGE, DAMAGE_OF = ("corruption.eta", "corruption.eta_e"), "corruption.eta_of."
 Value = Number | str
 
 
@@ -67,14 +68,17 @@ def table2(runs: Runs) -> Table:
     table = table[table["rectifier"].isin(VARIANTS)]
     lost = failed_cells(runs)
     extra = [axis for axis in axes_of(table) if axis not in ("dataset", "backbone", "rectifier")]
+    for axis in extra:
+        table = spread(table, axis)
     named = set(zip(table["dataset"], table["backbone"], strict=True)) | {cell[:2] for cell in lost}
     rows: list[list[Any]] = []
     for label in sorted({label for label, _ in named}):
         for backbone in in_order("backbone", [name for other, name in named if other == label]):
             part = table[(table["dataset"] == label) & (table["backbone"] == backbone)]
             for group in [rows for _, rows in part.groupby(key_of(part, extra))] if len(part) else [part]:
-                options = describe({key: group.iloc[0][key] for key in extra}) if extra and len(group) else ""
-                rows += _cell_rows(label, backbone, f"{backbone} {options}".strip(), group, lost)
+                options = {key: group.iloc[0][key] for key in extra if plain(group.iloc[0][key])} if len(group) else {}
+                name = f"{backbone} {describe(options)}" if options else backbone
+                rows += _cell_rows(label, backbone, name, group, lost)
     return _with_caption(runs, table, rows)
 
 
@@ -87,7 +91,8 @@ def _with_caption(runs: Runs, table: pd.DataFrame, rows: list[list[Any]]) -> Tab
         paper, other = published.facts()["source"], published.facts()["other_published"]["source"]
         caption += [f"Published: {paper}, Table 2; BPR and LightGCN: {other}."]
     rows = [row[: len(columns)] for row in rows]
-    notes = [published.why_not(str(label)) for label in table["dataset"].unique()]
+    groups = [(str(label), group) for label, group in table.groupby("dataset")]
+    notes = [published.why_not(label) for label, group in groups if not published.same_data(label, "freedom", group)]
     shown = [note for note in notes if note]
     return Table("table2", "Table 2. Clean performance", columns, rows, " ".join(caption), shown)
 
@@ -97,7 +102,7 @@ def failed_cells(runs: Runs) -> dict[tuple[str, str, str], str]:
     cells: dict[tuple[str, str, str], str] = {}
     for failure in runs.failures:
         values = failure.values
-        clean = float(values.get("corruption.eta", 0)) == 0 and float(values.get("corruption.eta_e", 0)) == 0
+        clean = all(float(values.get(key, 0)) == 0 for key in values if key in DAMAGE or key.startswith(DAMAGE_OF))
         if clean and {"dataset", "backbone", "rectifier"} <= values.keys() and values.get("edit", "none") == "none":
             cell = (values["dataset"], values["backbone"], values["rectifier"])
             cells[cell] = "OOM" if failure.out_of_memory or cells.get(cell) == "OOM" else "failed"

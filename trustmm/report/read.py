@@ -14,11 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from trustmm.config import config_folder
 from trustmm.report.order import sort_key
 from trustmm.report.plan import Plan, flatten, plan_of, same_cell
-from trustmm.results import RESULT, read_cells
+from trustmm.results import RESULT, STUDY, read_cells
 
 FAILED = "failed.csv"
-STUDY = "study.md"
-"""The page of a search, see `trustmm.sweep.study_report`."""
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
 MASKS = ("clean", "corrupted", "edited")
@@ -48,7 +46,7 @@ class Runs:
     """What a report is made of."""
 
     table: pd.DataFrame
-    """One row a finished job; columns are described in `row`."""
+    """One row a finished job; columns are described in `row`, and `sweeps`: of what it is a cell."""
     failures: Sequence[Failure] = ()
     absent: Sequence[Failure] = ()
     """Planned cells that nothing is known of."""
@@ -65,7 +63,7 @@ class Runs:
     @property
     def of_sweeps(self) -> Mapping[str, pd.DataFrame]:
         """Rows by the sweep that they are a cell of; one row may be a cell of several."""
-        names = {name for row in self.table["sweeps"] for name in row} if len(self.table) else set()
+        names = {name for row in self.table["sweeps"] for name in row}
         return {name: self.table[[name in row for row in self.table["sweeps"]]] for name in sorted(names)}
 
     @property
@@ -88,7 +86,7 @@ def read_sweeps(folders: Iterable[Path]) -> Runs:
 def combine(parts: Sequence[Runs]) -> Runs:
     """Several sources as one; an older result of the same cell gives way to a newer one."""
     tables = [part.table for part in parts if len(part.table)]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["job_id", "folder"])
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["job_id", "folder", "sweeps"])
     runs = Runs(
         table,
         [failure for part in parts for failure in part.failures],
@@ -104,7 +102,7 @@ def combine(parts: Sequence[Runs]) -> Runs:
 
 def _newest(runs: Runs) -> Runs:
     table = _told_apart(runs.table).sort_values("time", kind="stable").reset_index(drop=True)
-    cell = table.groupby([*options_in(table), "seed", "draw"], dropna=False, sort=False).ngroup()
+    cell = table.groupby([*options_in(table), *SEEDS], dropna=False, sort=False).ngroup()
     sweeps = {number: tuple(sorted(set().union(*names))) for number, names in table["sweeps"].groupby(cell)}
     table["sweeps"] = cell.map(sweeps)
     cell = cell[~table.duplicated("job_id", keep="last")]
@@ -194,8 +192,8 @@ def row(path: Path) -> dict[str, Any]:
     """One finished job as a flat row.
 
     Columns: identity and versions; options by the user's keys (``corruption.eta``), choices by their group
-    (``backbone``), None where an option means nothing in this job; ``test/recall@10``, ``valid/...``,
-    ``edited/recall@10`` (other masks), ``diagnostics/...``.
+    (``backbone``), None where an option means nothing in this job (``corruption.seed`` of one without damage);
+    ``test/recall@10``, ``valid/...``, ``edited/recall@10`` (other masks), ``diagnostics/...``.
     """
     summary = json.loads(path.read_text(encoding="utf-8"))
     config, options = summary["config"], summary["options"]
@@ -207,7 +205,7 @@ def row(path: Path) -> dict[str, Any]:
         "rectifier": rectifier_label(options["rectifier"]),
         "edit": edit_label(options["edit"]),
     }
-    eta_of = {name: value for name, value in (options["corruption"].get("eta_of") or {}).items() if value}
+    eta_of = dict(options["corruption"].get("eta_of") or {})  # only what differs from eta: a zero counts
     named = {key: value for key, value in flat.items() if not key.startswith("corruption.eta_of")}
     damaged = bool(options["corruption"]["eta"] or eta_of)
     named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
@@ -218,8 +216,7 @@ def row(path: Path) -> dict[str, Any]:
         **{key: _plain(value) for key, value in kept.items()},
         **labels,
         "seed": config["seed"],
-        "corruption.seed": config["corruption"].get("seed"),
-        "draw": options["corruption"].get("seed"),
+        "corruption.seed": options["corruption"].get("seed"),
         **_numbers(summary),
     }
 

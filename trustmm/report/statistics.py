@@ -5,7 +5,7 @@ again with another seed differs from itself by more than a test over users allow
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,14 @@ class Interval:
     def half_width(self) -> float:
         """Half of the interval's width."""
         return (self.high - self.low) / 2
+
+    def one_of(self, number: int, *, level: float = 0.95) -> "Interval":
+        """The interval as wide as one of `number` must be for all to cover at the level (Bonferroni)."""
+        if self.num_seeds < 2:
+            return self
+        narrow, wide = (stats.t.ppf(1 - (1 - level) / 2 / n, self.num_seeds - 1) for n in (1, number))
+        half = self.half_width * float(wide / narrow)
+        return replace(self, low=self.estimate - half, high=self.estimate + half)
 
 
 def over_seeds(values: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -15,6 +15,7 @@ from trustmm.report.cells import (
     key_of,
     pairs,
     plain,
+    spread_clean,
 )
 from trustmm.report.notes import caption_facts
 from trustmm.report.order import in_order
@@ -90,10 +91,11 @@ def difference_table(runs: Runs) -> Table:
     axes = axes_of(runs.table)
     found = [(metric, pair) for metric in HEADLINE for pair in contrasts(runs.table, f"test/{metric}")]
     adjusted = holm([pair.interval.p for _, pair in found])
-    shown = [axis for axis in axes if axis not in ("rectifier", "edit")]
+    kept = [axis for axis in ("rectifier", "edit") if any(pair.values.get(axis) for _, pair in found)]
+    shown = [axis for axis in axes if axis not in ("rectifier", "edit") or axis in kept]
     rows = []
     for (metric, pair), p in zip(found, adjusted, strict=True):
-        interval, options = pair.interval, {**pair.values, **pair.treated}
+        interval, options = pair.interval, {**pair.treated, **dict.fromkeys(("rectifier", "edit")), **pair.values}
         share = Number(100 * interval.estimate / pair.base, 1, signed=True) if pair.base else ""
         numbers = [Number(pair.base), Number(interval.estimate, signed=True), share, interval_text(interval)]
         tests = [p_text(float(p)) if interval.num_seeds > 1 else "", *_per_user(runs, pair, metric)]
@@ -142,7 +144,7 @@ def _per_user(runs: Runs, pair: Pair, metric: str) -> tuple[str, str]:
 def robustness_table(runs: Runs) -> Table:
     """Curves over eta in two numbers, by seed and then averaged: mean height, and what is lost at the largest eta."""
     axes = [axis for axis in axes_of(runs.table) if axis not in ("corruption.eta", "corruption.kind")]
-    kinds = spread(runs.table, "corruption.kind")
+    kinds = spread_clean(runs.table)
     axes += ["corruption.kind"] if kinds.get("corruption.kind", pd.Series(dtype=object)).nunique() > 1 else []
     shared = [axis for axis in axes if not axis.startswith("rectifier")]
     parts = [
@@ -159,15 +161,19 @@ def robustness_table(runs: Runs) -> Table:
     columns = [*axes, "eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "area minus base", "95% interval", "seeds"]
     caption = (
         f"Area: mean height of the {short_metric(HEADLINE[0])} curve. Drop: share lost from the first to the last eta. "
-        f"Seeds that lack a point of their curve are left out. {caption_facts(runs)}"
+        "Points that most seeds lack are left out, and seeds that lack one of the others. "
+        f"{caption_facts(runs)}"
     )
     return Table("robustness", "Curves over eta in two numbers", columns, rows, caption)
 
 
 def _curve_numbers(curve: pd.DataFrame, base: pd.DataFrame | None) -> list[Number | str]:
     """Area and drop with their half-widths, and the paired difference of the areas where there is a base."""
-    area, drop = over_seeds(_areas(curve).to_numpy()), over_seeds(_drops(curve))
-    shown: list[Number | str] = [Number(area.estimate), half_width(area), Number(drop.estimate, 1), half_width(drop, 1)]
+    area, drops = over_seeds(_areas(curve).to_numpy()), [drop for drop in _drops(curve) if np.isfinite(drop)]
+    shown: list[Number | str] = [Number(area.estimate), half_width(area), "", ""]
+    if drops:
+        drop = over_seeds(drops)
+        shown[2:] = [Number(drop.estimate, 1), half_width(drop, 1)]
     if base is None or list(base.columns) != list(curve.columns):
         return [*shown, "", ""]
     gains = (_areas(curve) - _areas(base)).dropna()
@@ -185,19 +191,15 @@ def _drops(curve: pd.DataFrame) -> list[float]:
     return [100 * relative_drop(line[0], line[-1]) for line in curve.to_numpy()]
 
 
-def spread(table: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Rows for which an option means nothing (eta 0 of a corruption's kind), repeated for every value it takes."""
-    if axis not in table or table[axis].isna().all():
-        return table
-    free, bound = table[table[axis].isna()], table[table[axis].notna()]
-    copies = [free.assign(**{axis: value}) for value in bound[axis].unique()]
-    return pd.concat([bound, *copies], ignore_index=True) if len(free) else table
-
-
 def complete_curves(rows: pd.DataFrame, metric: str, x: str = "corruption.eta") -> pd.DataFrame | None:
     """Values by seed (rows) and x (columns, increasing) of the seeds that have them all; None without two points."""
-    by_seed = rows.pivot_table(index="seed", columns=x, values=metric, aggfunc="mean").dropna()
+    by_seed = common_seeds(rows.pivot_table(index="seed", columns=x, values=metric, aggfunc="mean"))
     return by_seed if by_seed.shape[0] and by_seed.shape[1] > 1 else None
+
+
+def common_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """The rows (seeds) that have every column, after columns that most rows lack are left out."""
+    return by_seed.loc[:, by_seed.notna().mean() > 0.5].dropna()
 
 
 def sensitivity_table(runs: Runs) -> Table:

@@ -1,6 +1,6 @@
 """From intervals to a verdict that never says more than the runs show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,37 +11,58 @@ from trustmm.report.statistics import Interval, holm
 Verdict = Literal["supported", "not supported", "undecided", "not measured", "no verdict"]
 
 
+Rule = Callable[[Interval], bool]
+
+
 @dataclass(frozen=True)
 class Effect:
-    """One number that a claim is about, with what the rule says of its interval."""
+    """One number that a claim is about, with what its rule says of an interval."""
 
     label: str
     interval: Interval
-    holds: bool
-    opposed: bool
-    """Whether the interval lies where the rule says the opposite."""
-    digits: int = 4
+    agrees: Rule
+    """Whether an interval lies where the rule holds."""
+    contradicts: Rule
+    """Whether an interval lies where the rule says the opposite."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rule holds for the interval."""
+        return self.agrees(self.interval)
+
+    def opposed(self, one_of: int = 1) -> bool:
+        """Whether the opposite holds, as one of so many that were looked at."""
+        return self.contradicts(self.interval.one_of(one_of))
 
 
 def above(label: str, interval: Interval, threshold: float = 0.0) -> Effect:
     """The rule "above the threshold"."""
-    return Effect(label, interval, interval.low > threshold, interval.high < threshold)
+    return Effect(label, interval, lambda found: found.low > threshold, lambda found: found.high < threshold)
 
 
 def below(label: str, interval: Interval, threshold: float = 0.0) -> Effect:
     """The rule "below the threshold"."""
-    return Effect(label, interval, interval.high < threshold, interval.low > threshold)
+    return Effect(label, interval, lambda found: found.high < threshold, lambda found: found.low > threshold)
 
 
 def within(label: str, interval: Interval, size: float) -> Effect:
     """The rule "between -size and size"."""
-    inside = -size < interval.low and interval.high < size
-    return Effect(label, interval, inside, interval.low > size or interval.high < -size)
+    return Effect(
+        label,
+        interval,
+        lambda found: -size < found.low and found.high < size,
+        lambda found: found.low > size or found.high < -size,
+    )
+
+
+def contradicted(effects: Sequence[Effect]) -> bool:
+    """Whether one of the effects is opposed, its interval widened for their number."""
+    return any(effect.opposed(len(effects)) for effect in effects)
 
 
 def every(effects: Sequence[Effect]) -> Verdict:
-    """All hold: supported; one is opposed: not supported. Needs no correction: all must hold at once."""
-    if any(effect.opposed for effect in effects):
+    """All hold: supported, which needs no correction, for all must hold at once; one is contradicted: not supported."""
+    if contradicted(effects):
         return "not supported"
     return "supported" if all(effect.holds for effect in effects) else "undecided"
 
@@ -52,7 +73,7 @@ def some_above(effects: Sequence[Effect], level: float = 0.05) -> Verdict:
     found = [effect.holds and p < level for effect, p in zip(effects, adjusted, strict=True)]
     if any(found):
         return "supported"
-    return "not supported" if all(effect.opposed for effect in effects) else "undecided"
+    return "not supported" if all(effect.opposed() for effect in effects) else "undecided"
 
 
 def most(effects: Sequence[Effect]) -> Verdict:
@@ -60,7 +81,7 @@ def most(effects: Sequence[Effect]) -> Verdict:
     half = len(effects) / 2
     if sum(effect.holds for effect in effects) > half:
         return "supported"
-    return "not supported" if sum(effect.opposed for effect in effects) >= half else "undecided"
+    return "not supported" if sum(effect.opposed() for effect in effects) >= half else "undecided"
 
 
 def both(first: Verdict, second: Verdict) -> Verdict:
@@ -75,20 +96,23 @@ def seeds_of(effects: Sequence[Effect]) -> int:
     return int(np.min([effect.interval.num_seeds for effect in effects])) if effects else 0
 
 
-def settle(verdict: Verdict, effects: Sequence[Effect], *, min_seeds: int, complete: bool) -> tuple[Verdict, str]:
+def settle(
+    verdict: Verdict, effects: Sequence[Effect], *, min_seeds: int, complete: bool, for_all: bool = True
+) -> tuple[Verdict, str]:
     """The verdict with the runs' limits applied, and why it is not more.
 
     Args:
         verdict: of the rule on the intervals there are.
         effects: what it rests on.
         min_seeds: fewest seeds of a decision.
-        complete: whether every cell that the claim speaks of was measured. A cell that contradicts "every" decides
-            even where others are missing.
+        complete: whether every cell that the claim speaks of was measured.
+        for_all: whether the claim is about every effect: then one that is contradicted decides, even where others are
+            missing.
     """
     if not effects:
         return "not measured", ""
     seeds = seeds_of(effects)
-    if not complete and verdict != "not supported":
+    if not complete and not (for_all and contradicted(effects)):
         return "not measured", "cells missing"
     if seeds < min_seeds and verdict != "no verdict":
         return "undecided", f"{seeds} of {min_seeds} seeds"

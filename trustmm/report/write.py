@@ -47,8 +47,8 @@ def _comparisons(runs: Runs) -> Iterator[Table]:
     yield alignment_table(runs)
 
 
-def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> Path:
-    """Write everything and return the page.
+def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> list[Path]:
+    """Write everything and return the files, the page first.
 
     Args:
         runs: what was read.
@@ -57,38 +57,39 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
         claims_only: leave tables and figures out, as for many sweeps together.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = [f"# {title}", _lines(provenance(runs))]
-    if len(runs.table) and not claims_only:
-        tables = [table for table in tables_of(runs) if table.rows]
-        blocks += [_write_figure(drawing, folder) for drawing in figures_of(grids(runs))]
-        blocks += [_write_table(table, folder) for table in tables]
-    if len(runs.table):
-        blocks += ["## Claims", *[_write_table(table, folder) for table in claim_tables(runs)]]
+    known = len(runs.table) > 0
+    drawings = list(figures_of(grids(runs))) if known and not claims_only else []
+    tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []
+    claims = list(claim_tables(runs))
+    files = [folder / PAGE]
+    files += [_write_figure(drawing, folder, suffix) for drawing in drawings for suffix in ("png", "svg")]
+    for table in (*tables, *claims):
+        forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
+        files += [_write(folder / f"{table.name}.{suffix}", text) for suffix, text in forms.items()]
+    if known:
         flat = runs.table.drop(columns=["versions", "statistics", "tracking", "sweeps"])
-        _write(folder / "runs.csv", flat.to_csv(index=False))
-    page = folder / PAGE
-    _write(page, "\n\n".join(blocks) + "\n")
-    return page
+        files.append(_write(folder / "runs.csv", flat.to_csv(index=False)))
+    blocks = [f"# {title}", _lines(provenance(runs)), *map(_show, drawings), *(table.markdown() for table in tables)]
+    _write(folder / PAGE, "\n\n".join([*blocks, "## Claims", *(table.markdown() for table in claims)]) + "\n")
+    return files
 
 
 def _lines(lines: list[str]) -> str:
     return "\n".join(line if line.startswith("  -") else f"- {line}" for line in lines)
 
 
-def _write_table(table: Table, folder: Path) -> str:
-    _write(folder / f"{table.name}.md", table.markdown() + "\n")
-    _write(folder / f"{table.name}.csv", table.csv())
-    _write(folder / f"{table.name}.tex", table.latex())
-    return table.markdown()
-
-
-def _write_figure(drawing: Drawing, folder: Path) -> str:
-    for suffix in ("png", "svg"):
-        with atomic(folder / f"{drawing.name}.{suffix}") as path:
-            drawing.figure.savefig(path, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+def _show(drawing: Drawing) -> str:
     return f"**{drawing.title}**\n\n![{drawing.title}]({drawing.name}.png)\n\n{drawing.caption}"
 
 
-def _write(path: Path, text: str) -> None:
+def _write_figure(drawing: Drawing, folder: Path, suffix: str) -> Path:
+    path = folder / f"{drawing.name}.{suffix}"
+    with atomic(path) as temporary:
+        drawing.figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+    return path
+
+
+def _write(path: Path, text: str) -> Path:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return path

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from trustmm.cache import atomic
+from trustmm.results import STUDY
 from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.question import Objectives
 from trustmm.sweep.space import Space
 from trustmm.sweep.storage import address
 from trustmm.sweep.trials import num_told
 
-SUMMARY, TABLE, NOTE = "study.json", "trials.csv", "study.md"
+SUMMARY, TABLE = "study.json", "trials.csv"
 EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 LEAST_TRIALS = {"fanova": 8, "ped_anova": 50}
 """Finished trials below which an importance would be noise; PED-ANOVA needs five in the best tenth."""
@@ -136,7 +137,7 @@ def write_report(report: Report, command: Sequence[str], choices: Callable[[Sequ
         writer = csv.DictWriter(handle, fieldnames=list(names) or ["trial"])
         writer.writeheader()
         writer.writerows(rows)
-    with atomic(report.folder / NOTE) as path:
+    with atomic(report.folder / STUDY) as path:
         path.write_text(describe_study(report, command), encoding="utf-8")
     with atomic(report.folder / SUMMARY) as path:
         path.write_text(json.dumps(summary(report, choices), indent=1), encoding="utf-8")

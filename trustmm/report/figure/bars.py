@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from trustmm.report.cells import CONTENT_FREE, axes_of, describe, key_of, pairs, plain
+from trustmm.report.cells import CONTENT_FREE, axes_of, describe, key_of, pairs, plain, spread
 from trustmm.report.figure.line import LABELS, METRIC_NAMES, SMALL, Drawing, draw_differences, set_title, style
 from trustmm.report.notes import seeds_fact
 from trustmm.report.order import in_order
@@ -21,7 +21,9 @@ INTERVALS = "95% t intervals (three seeds or more; hollow: fewer)"
 def ablation(runs: Runs) -> Drawing | None:
     """Fig. 5: bars from zero for each variant, and beside them the paired difference to the base."""
     table = runs.table
-    axes = [axis for axis in axes_of(table) if axis != "rectifier" and not axis.startswith("rectifier.")]
+    axes = [axis for axis in axes_of(table) if axis != "rectifier"]
+    for axis in axes:
+        table = spread(table, axis) if axis.startswith("rectifier.") else table
     groups = [part for _, part in table.groupby(key_of(table, axes), sort=False) if part["rectifier"].nunique() > 2]
     if not groups:
         return None

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trustmm.report.cells import CONTENT_FREE, axes_of, key_of, pairs, plain
+from trustmm.report.cells import CONTENT_FREE, Pair, axes_of, key_of, pairs, plain, spread, spread_clean
 from trustmm.report.figure.line import (
     AXIS_NAMES,
     BAND_TEXT,
@@ -19,6 +19,7 @@ from trustmm.report.figure.line import (
     METRIC_NAMES,
     SMALL,
     Drawing,
+    Look,
     draw_differences,
     draw_line,
     legend_above,
@@ -29,25 +30,27 @@ from trustmm.report.figure.line import (
 from trustmm.report.notes import seeds_fact
 from trustmm.report.order import in_order, sort_key
 from trustmm.report.read import Runs
-from trustmm.report.study_tables import HEADLINE, spread
+from trustmm.report.study_tables import HEADLINE
 
 METRIC = f"test/{HEADLINE[0]}"
 MOST_COLUMNS = 4
 WIDTH, HEIGHT, HEIGHT_BELOW = 3.1, 2.4, 1.3
 """Of a panel, and of the differences below it, in inches."""
 Panel = tuple[dict[str, Any], pd.DataFrame]
+Line = tuple[tuple[str, str], ...]
+"""A choice and its options that vary, with their values as text."""
 
 
 def modality_curves(runs: Runs) -> Drawing | None:
     """Fig. 2: recall over eta, and below each panel the paired difference to the base."""
-    table = spread(runs.table, "corruption.kind")
+    table = spread_clean(runs.table)
     table = table[table["corruption.eta_of"].isna() & (table["edit"] == "none")]
     panels = _panels(table[~table["backbone"].isin(CONTENT_FREE)], "rectifier", ETA)
     if not panels:
         return None
     figure, grid = _draw(panels, "rectifier", ETA)
     for (values, _), stack in zip(panels, grid, strict=True):
-        _floor(stack[0], table[(table["backbone"] == "lightgcn") & (table["dataset"] == values["dataset"])])
+        _floor(stack[0], table[table["backbone"] == "lightgcn"], values)
     legend_above(figure, [stack[0] for stack in grid])
     floor = " Dashed: LightGCN, which sees no features." if "lightgcn" in set(table["backbone"]) else ""
     caption = f"{BAND_TEXT} Below: difference to the base, paired by seed.{floor} {seeds_fact(table)}"
@@ -83,12 +86,13 @@ def _panels(table: pd.DataFrame, choice: str, x: str) -> list[Panel]:
 
 def _draw(panels: Sequence[Panel], choice: str, x: str) -> tuple[Figure, list[list[Axes]]]:
     compared = any({"none"} < set(part[choice]) for _, part in panels)
+    looks: dict[Line, Look] = {}
     figure, grid = _grid(len(panels), 2 if compared else 1)
     for (values, part), stack in zip(panels, grid, strict=True):
-        _lines(stack[0], part, choice, x)
+        _lines(stack[0], part, choice, x, looks)
         set_title(stack[0], values)
         if compared:
-            _differences(stack[1], part, choice, x)
+            _differences(stack[1], part, choice, x, looks)
         ticks = sorted(part[x].unique())
         for axis in stack:
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -138,42 +142,48 @@ def _grid(number: int, high: int) -> tuple[Figure, list[list[Axes]]]:
     return figure, stacks[:number]
 
 
-def _lines(axis: Axes, part: pd.DataFrame, choice: str, x: str) -> None:
-    """A line per value of a choice; options of the choice that vary get lines of their own."""
-    own = [name for name in axes_of(part) if name.startswith(f"{choice}.") and name != "edit.op"]
-    place = 0
+def _lines(axis: Axes, part: pd.DataFrame, choice: str, x: str, looks: dict[Line, Look]) -> None:
+    """A line per value of a choice; options of the choice that vary get lines of their own, the same in all panels."""
     for value in in_order(choice, list(part[choice].unique())):
         rows = part[part[choice] == value]
-        for _, line in rows.groupby(key_of(rows, own), sort=False):
+        for _, line in rows.groupby(key_of(rows, _own(part, choice)), sort=False):
             groups = [(at, group.groupby("seed")[METRIC].mean()) for at, group in line.groupby(x)]
-            options = ", ".join(f"{name.split('.')[-1]} {plain(line.iloc[0][name])}" for name in own)
-            look = style(value if place < 2 or not own else f"{value} {options}", place)
-            draw_line(
-                axis, groups, look, f"{LABELS.get(value, plain(value))} {options if value != 'none' else ''}".strip()
-            )
-            place += 1
+            name = _line(part, choice, line.iloc[0])
+            options = "" if value == "none" else ", ".join(f"{key.split('.')[-1]} {text}" for key, text in name[1:])
+            looks.setdefault(name, style(value if options == "" else f"{value} {options}", len(looks)))
+            draw_line(axis, groups, looks[name], f"{LABELS.get(value, plain(value))} {options}".strip())
     axis.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _differences(axis: Axes, part: pd.DataFrame, choice: str, x: str) -> None:
+def _own(part: pd.DataFrame, choice: str) -> list[str]:
+    """Options of a choice that vary; the operation of an edit has panels of its own."""
+    return [name for name in axes_of(part) if name.startswith(f"{choice}.") and name != "edit.op"]
+
+
+def _line(part: pd.DataFrame, choice: str, values: Mapping[str, Any] | pd.Series) -> Line:
+    return tuple((name, plain(values[name])) for name in (choice, *_own(part, choice)))
+
+
+def _differences(axis: Axes, part: pd.DataFrame, choice: str, x: str, looks: Mapping[Line, Look]) -> None:
     """Paired differences to the base over x, side by side."""
     axes = list(dict.fromkeys([*axes_of(part), x, choice]))
-    found = pairs(part, choice, "none", METRIC, axes)
-    lines: dict[str, list[Any]] = {}
-    for pair in found:
-        lines.setdefault("|".join(plain(value) for value in pair.treated.values()), []).append(pair)
+    lines: dict[Line, list[Pair]] = {}
+    for pair in pairs(part, choice, "none", METRIC, axes):
+        lines.setdefault(_line(part, choice, {**pair.values, **pair.treated}), []).append(pair)
     ticks = np.sort(part[x].unique())
     step = min(0.16 * np.diff(ticks).min(), 0.08 * np.ptp(ticks) / max(len(lines) - 1, 1))  # within the padding
-    for place, line in enumerate(lines.values()):
+    for place, (name, line) in enumerate(lines.items()):
         at = [float(pair.values[x]) + (place - (len(lines) - 1) / 2) * step for pair in line]
-        draw_differences(axis, line, at, style(line[0].treated[choice], place))
+        draw_differences(axis, line, at, looks[name])
     axis.axhline(0, color="black", linewidth=0.8)
     axis.margins(y=0.15)  # whole markers in a low panel
     axis.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def _floor(axis: Axes, rows: pd.DataFrame) -> None:
-    """LightGCN as a horizontal line."""
+def _floor(axis: Axes, rows: pd.DataFrame, values: Mapping[str, Any]) -> None:
+    """LightGCN with the panel's other options as a horizontal line."""
+    for key in (key for key in values if key.partition(".")[0] not in ("backbone", "rectifier")):
+        rows = rows[rows[key].isna() | (rows[key] == values[key])]
     if len(rows):
         mean = rows.groupby("seed")[METRIC].mean().mean()
         axis.axhline(mean, color="black", linewidth=1, linestyle=(0, (4, 3)), label="LightGCN")
