@@ -119,7 +119,14 @@ def _rectifier(name: str, cell: Mapping[str, Any]) -> dict[str, Any]:
 def _edit(cell: Mapping[str, Any]) -> dict[str, Any]:
     if cell.get("edit", "none") == "none":
         return {"_target_": "trustmm.edit.none.NoEdit"}
-    return {"_target_": "trustmm.edit.prior_edit.PriorEdit", "where": cell["edit"], "op": cell["op"], "ratio": 0.05}
+    own = {"k_user": 10} if cell["op"] == "complete" else {}
+    return {
+        "_target_": "trustmm.edit.prior_edit.PriorEdit",
+        "where": cell["edit"],
+        "op": cell["op"],
+        "ratio": 0.05,
+        **own,
+    }
 
 
 def _dataset(label: str) -> dict[str, Any]:

@@ -33,6 +33,12 @@ def test_an_option_set_to_nothing_is_another_condition(sweep: Sweep) -> None:
     assert [cell.interval.estimate for cell in cells(table, axes_of(table), R10)] == [0.1, 0.3]
 
 
+def test_an_option_that_only_one_operation_has_tells_no_cells_apart(sweep: Sweep) -> None:
+    for op in ("prune", "complete"):
+        sweep.add(0.1, edit="both", op=op)
+    assert axes_of(read_sweeps([sweep.folder]).table) == ["edit.op"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown", "key"),
     [

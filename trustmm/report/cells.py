@@ -34,18 +34,18 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     if not len(table):
         return []
     choices = [key for key in CHOICES if table[key].nunique() > 1]
-    groups = table.groupby(list(CHOICES), dropna=False)
-    others = [key for key in options_in(table) if key not in CHOICES and _varies(table, groups, key)]
+    others = [key for key in options_in(table) if key not in CHOICES and _varies(table, key)]
     others += ["corruption.seed"] if draw_of(table) == "crossed" else []
     found = [*choices, *others]
     return sorted(found, key=lambda key: (AXES.index(key) if key in AXES else len(AXES), key))
 
 
-def _varies(table: pd.DataFrame, groups: Any, key: str) -> bool:
+def _varies(table: pd.DataFrame, key: str) -> bool:
     """None beside a value is a difference, but for the kind of a corruption: that means nothing where there is none."""
     if key == "corruption.eta_of":
         return bool(table[key].nunique(dropna=False) > 1)
-    return bool((groups[key].nunique(dropna=key == "corruption.kind") > 1).any())
+    same = [*CHOICES, *(name for name in ("edit.op",) if name != key and name in table)]  # an operation has its own
+    return bool((table.groupby(same, dropna=False)[key].nunique(dropna=key == "corruption.kind") > 1).any())
 
 
 def draw_of(table: pd.DataFrame) -> str:
