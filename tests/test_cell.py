@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.test_build import composed
-from trustmm.cell import LABELS, build_cell
+from trustmm.cell import LABELS, build_cell, plain_config, public_config
 
 CHOICES = dict.fromkeys(LABELS, "none") | {"backbone": "freedom", "rectifier": "mr"}
 
@@ -25,3 +25,10 @@ def test_name_of_a_run_tells_its_cell(overrides: list[str], choices: Mapping[str
     selected = [f"{group}={chosen[group]}" for group in ("backbone", "rectifier", "edit")]
     config = OmegaConf.create(OmegaConf.to_container(composed(*selected, *overrides)))
     assert build_cell(config, chosen).name("baby") == name
+
+
+def test_what_others_may_read_holds_no_password() -> None:
+    config = composed("tracking.uri=postgresql://me:hunter2@host/db")
+    assert "hunter2" in str(plain_config(config))
+    assert "hunter2" not in str(public_config(config))
+    assert public_config(config)["tracking"]["uri"] == "postgresql://***@host/db"

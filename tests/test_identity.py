@@ -1,5 +1,6 @@
 """Equal science, equal identity; changed science or code, another."""
 
+import ast
 import functools
 import importlib
 import sys
@@ -224,3 +225,19 @@ def test_plumbing_is_not_part_of_a_number(monkeypatch: pytest.MonkeyPatch) -> No
     assert "trustmm.cache" not in closure
     assert not {name for name in closure if name.split(".")[1] in ("app", "tracking", "progress", "report")}
     assert {"trustmm.rectifier.matching", "trustmm.graph.segment", "trustmm.training.sampling"} <= closure
+
+
+def test_the_plain_form_of_code_forgets_only_what_is_empty() -> None:
+    def plain(text: str) -> str:
+        return identity._plain_dump(ast.parse(text))
+
+    assert plain("f('')") != plain("f()")
+    assert plain("x = [None]") != plain("x = []")
+    assert plain("x = 0") != plain("x = False") != plain("x = None")
+    assert plain("f'{a}'") != plain("f'{a} '")
+    tree = ast.parse("def f(): pass")
+    function = tree.body[0]
+    before = identity._plain_dump(tree)
+    function._fields = (*type(function)._fields, "new_in_some_python")  # type: ignore[misc]
+    function.new_in_some_python = []  # type: ignore[attr-defined]
+    assert identity._plain_dump(tree) == before

@@ -22,6 +22,8 @@ from trustmm.config import STAGES
 from trustmm.identity import code_digest, describe, targets
 
 if TYPE_CHECKING:
+    import torch
+
     from trustmm.dataset.data import Dataset
     from trustmm.job import Job
     from trustmm.results import Stored
@@ -140,8 +142,8 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     return identity_facts(cell, data.digest) | {
         "dataset": data.name,
         "dataset_statistics": sizes(data),
-        "config": plain_config(cell.config),
-        "versions": versions(),
+        "config": public_config(cell.config),
+        "versions": versions(cell.job.training.torch_device),
     }
 
 
@@ -161,6 +163,15 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()} | {group: options_of(config, group) for group in STAGES}
+
+
+def public_config(config: DictConfig) -> dict[str, Any]:
+    """The configuration as it may be read by others: addresses without passwords."""
+    from trustmm.tracking_run import public
+
+    plain = plain_config(config)
+    tracking = {key: public(value) if isinstance(value, str) else value for key, value in plain["tracking"].items()}
+    return plain | {"tracking": tracking}
 
 
 def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path, tracked: "Run") -> "Stored":
@@ -186,7 +197,8 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
             checkpoint.clear()
         cache = Cache(Path(cell.config.cache_dir))
         result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cell.config, resolve=True), encoding="utf-8")
+    text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
     if data.provenance is not None:
         (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
     stored = write_result(folder, result, dict(facts) | {"seconds": time.time() - started})
@@ -265,16 +277,17 @@ def flat_params(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
-def versions() -> dict[str, str]:
-    """Versions that can move a number."""
+def versions(device: "torch.device") -> dict[str, str]:
+    """What can move the last digit of a number: versions, the device, and how many threads divided its sums."""
     import numpy as np
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    cpu = platform.processor() or platform.machine()
     return {
         "trustmm": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
     }

@@ -107,7 +107,17 @@ def _bare_tree(module: str) -> ast.Module:
 
 @functools.cache
 def _bare_code(module: str) -> str:
-    return ast.dump(_bare_tree(module))
+    return _plain_dump(_bare_tree(module))
+
+
+def _plain_dump(node: Any) -> str:
+    """A tree as text that every Python writes alike: what a version adds to a node is empty, and left out."""
+    if isinstance(node, ast.AST):
+        if isinstance(node, ast.JoinedStr):
+            node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        fields = [f"{name}={_plain_dump(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_plain_dump, node))}]" if isinstance(node, list) else repr(node)
 
 
 def _is_text(node: ast.AST) -> bool:

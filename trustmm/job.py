@@ -48,6 +48,8 @@ class Job:
                 f"edit=graph_only changes the edges that carry messages, but the backbone {backbone.__name__} sends "
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
             )
+        if self.edit.leaves_no_positives:
+            raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,24 @@ def check_fit(job: Job, data: Dataset) -> None:
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
         )
+    for name in data.features:
+        if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
+            raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
+    if not data.features and (job.corruption.eta or not isinstance(job.rectifier, NoRectifier)):
+        raise ValueError(
+            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
+            "use corruption.eta=0 rectifier=none, or a dataset with features"
+        )
+    for split, pairs in (("validation", data.valid), ("test", data.test)):
+        if not (data.train.user_degree[pairs.users] > 0).any():
+            raise ValueError(
+                f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
+                "user with training items"
+            )
     job.corruption.eta_by_modality(data.features)
     job.rectifier.check_fit(data.num_items)
+    if hasattr(backbone, "check_fit"):
+        backbone.check_fit(sorted(data.features), **getattr(job.backbone, "keywords", {}))
 
 
 def backbone_class(job: Job) -> Any:

@@ -78,13 +78,17 @@ class NoTracking:
         """A finished run of this job without holes, if there is one."""
         return None
 
-    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
-        """Give a true end to what this job's processes on this host left RUNNING when they died.
+    def close_orphans(
+        self, job_id: str, *, status: Status = "KILLED", reason: str = "", parent: str | None = None
+    ) -> None:
+        """Give a true end to what this job's processes left RUNNING when they died.
 
         Args:
             job_id: identity of the job.
             status: what the controller saw, if it did.
             reason: why they died, if somebody knows.
+            parent: run of the sweep whose launcher has seen the job end, so that its run is closed wherever it ran;
+                without one only those whose process on this host is known to be dead.
         """
 
 
@@ -175,12 +179,17 @@ class MLflowTracking(NoTracking):
         runs = self._guard.attempt("look for a run", lambda: self._search({"job_id": job_id}, "FINISHED"))
         return next((run.info.run_id for run in runs or [] if INCOMPLETE not in run.data.tags), None)
 
-    def close_orphans(self, job_id: str, *, status: Status = "KILLED", reason: str = "") -> None:
-        """Give a true end to what this job's processes on this host left RUNNING when they died."""
-        tags = {"job_id": job_id, "host": socket.gethostname()}
-        for orphan in self._guard.attempt("look for orphans", lambda: self._search(tags, "RUNNING")) or []:
-            pid = orphan.data.tags.get("pid", "")
-            if pid.isdigit() and not _is_alive(int(pid)):
+    def close_orphans(
+        self, job_id: str, *, status: Status = "KILLED", reason: str = "", parent: str | None = None
+    ) -> None:
+        """See the base class."""
+        for orphan in (
+            self._guard.attempt("look for orphans", lambda: self._search({"job_id": job_id}, "RUNNING")) or []
+        ):
+            tags = orphan.data.tags
+            seen = parent is not None and tags.get("mlflow.parentRunId") == parent
+            pid = tags.get("pid", "") if tags.get("host") == socket.gethostname() else ""
+            if seen or (pid.isdigit() and not _is_alive(int(pid))):
                 self._close(orphan.info.run_id, status, reason or f"process {pid} ended without a word")
 
     def _close(self, run_id: str, status: Status, reason: str) -> None:

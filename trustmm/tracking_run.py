@@ -245,5 +245,6 @@ def short(reason: BaseException) -> str:
 
 
 def public(uri: str) -> str:
-    """An address without user and password."""
-    return re.sub(r"://[^@/\s]*@", "://***@", uri)
+    """An address, or a text with addresses, without users and passwords."""
+    without = re.sub(r"(?<!sqlite)(?<!file)://\S*@", "://***@", uri)  # a path may hold an @
+    return re.sub(r"([?&][^=&\s]*pass[^=&\s]*=)[^&\s'\"]*", r"\1***", without)

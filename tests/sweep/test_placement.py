@@ -17,7 +17,9 @@ def divide(**changes):
         ({"n_workers": 2}, Placement([None, None], 4)),
         ({"n_workers": 3}, Placement([None] * 3, 2)),
         ({"n_workers": 16}, Placement([None] * 16, 1)),
-        ({"num_tasks": 1}, Placement([None], 8)),
+        ({"num_tasks": 1}, Placement([None], 1)),
+        ({"n_workers": 2, "num_tasks": 1}, Placement([None], 4)),
+        ({"hide": True, "n_workers": 2}, Placement(["", ""], 4)),
         ({"gpus": ["0", "1"]}, Placement(["0", "1"], 4)),
         ({"gpus": ["0", "1"], "jobs_per_gpu": 2}, Placement(["0", "1", "0", "1"], 2)),
         ({"gpus": ["0", "1"], "n_workers": 1}, Placement(["0"], 8)),
@@ -45,3 +47,11 @@ def test_gpus_are_those_that_the_environment_allows(monkeypatch):
 def test_threads_are_bounded_by_what_the_user_gave_openmp(monkeypatch, given, bound):
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert asked_threads() == bound
+
+
+def test_every_named_slice_of_a_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)  # CUDA counts one slice, whatever is named
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a, MIG-b")
+    assert visible_gpus() == ["MIG-a", "MIG-b"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert visible_gpus() == ["3"]

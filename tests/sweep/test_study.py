@@ -336,3 +336,38 @@ def test_each_repeats_the_study_with_the_same_budget_and_the_command_line_may_na
     assert (single.label, single.folder) == ("", tmp_path)
     (named,) = variants(StudyOptions(params=dict(LINE), study_name="second"), [], tmp_path)
     assert named.folder == tmp_path / "second"
+
+
+def test_a_question_nobody_has_answered_may_be_corrected(tmp_path: Path) -> None:
+    def fails(values: dict[str, str]) -> Outcome:
+        return Outcome("FAILED", "x must be in [0, 1]")
+
+    with pytest.raises(StudyError):
+        study_of(Jobs(tmp_path, fails), LINE | {"x": "interval(0,2)"}, max_failures=0)
+    study = study_of(Jobs(tmp_path, hill), n_trials=2)
+    assert len(asked(study)) == 2
+
+
+def test_a_first_point_that_fails_is_not_asked_for_ever(tmp_path: Path) -> None:
+    def fails(values: dict[str, str]) -> Outcome:
+        return Outcome("FAILED", "no")
+
+    jobs = Jobs(tmp_path, fails)
+    with pytest.raises(StudyError):
+        study_of(jobs, sampler="qmc", max_failures=3)
+    study = open_study(StudyOptions(n_trials=12, sampler="qmc"), parse_space(LINE, ()), tmp_path / "study")
+    assert len({str(params) for params in asked(study, "FAIL")}) == 4
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", ".hidden", "a/b"])
+def test_name_of_a_study_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hydra.sweeper.study_name is a folder's name"):
+        study_of(Jobs(tmp_path, hill), study_name=name)
+
+
+def test_label_of_a_variant_is_one_folder(tmp_path: Path) -> None:
+    options = StudyOptions(n_trials=1, params={"x": "interval(0,1)"}, each={"experiment": "tuned/a,tuned/b"})
+    assert [variant.folder.relative_to(tmp_path).parts for variant in variants(options, [], tmp_path)] == [
+        ("experiment=tuned_a",),
+        ("experiment=tuned_b",),
+    ]

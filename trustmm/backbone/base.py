@@ -1,8 +1,8 @@
 """What the training loop and the evaluation expect of every backbone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -38,6 +38,10 @@ class Backbone(nn.Module):
     """Sends messages over E_prop."""
     lr_decay: ClassVar[float] = 1.0
     """Published factor on the learning rate per 50 epochs; 1 is a constant rate."""
+
+    @classmethod
+    def check_fit(cls, modalities: Sequence[str], **options: Any) -> None:
+        """Raise ValueError for options that these modalities do not allow: before anything is computed."""
 
     def begin_epoch(self, rng: np.random.Generator) -> None:
         """Prepare what is drawn or rebuilt once an epoch."""

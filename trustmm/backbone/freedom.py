@@ -1,6 +1,7 @@
 """FREEDOM: a frozen item graph from content, and a user-item graph pruned anew each epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr
-from trustmm.checks import Count, NonNegative, Share
+from trustmm.checks import Count, NonNegative, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
 from trustmm.graph.neighbours import NeighbourSearch
@@ -34,7 +35,7 @@ class FREEDOM(Backbone):
         num_layers: depth of the user-item propagation.
         num_item_layers: depth n of the item-graph propagation.
         k: neighbours of an item in each modality.
-        dropout: share of user-item edges dropped each epoch, 0 keeps all; 1 is refused.
+        dropout: share of user-item edges dropped each epoch, 0 keeps all; 1, which keeps none, is refused.
         modality_weight: w by modality name; others share what is left to 1 equally.
         reg: weight of the BPR terms on projected features.
         trainable_features: treat the features as parameters that start at the input.
@@ -53,7 +54,7 @@ class FREEDOM(Backbone):
         num_layers: Count,
         num_item_layers: Count,
         k: Count,
-        dropout: Share,
+        dropout: Annotated[float, Within("[0, 1)")],
         modality_weight: Mapping[str, NonNegative],
         reg: NonNegative,
         trainable_features: bool,
@@ -70,6 +71,11 @@ class FREEDOM(Backbone):
         self.projections = nn.ModuleDict({m: linear(train.features[m].shape[1], embedding_dim, rng) for m in names})
         self.operator = self.training_operator = bipartite_operator(train.propagation)
         self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)
+
+    @classmethod
+    def check_fit(cls, modalities: Sequence[str], **options: Any) -> None:
+        """Weights that leave something for every modality."""
+        modality_weights(modalities, options.get("modality_weight", {}))
 
     def begin_epoch(self, rng: np.random.Generator) -> None:
         """Draw the pruned user-item graph."""
@@ -106,7 +112,7 @@ def frozen_item_graph(
     Raises: ValueError if the weights given exceed 1 with others left to share, or all are 0.
     """
     rows, columns, values = [], [], []
-    for name, weight in modality_weights(train, modality_weight).items():
+    for name, weight in modality_weights(sorted(train.features), modality_weight).items():
         row, column, _ = neighbours(train.features[name], k=min(k, train.num_items)).entries()
         rows.append(row)
         columns.append(column)
@@ -115,9 +121,8 @@ def frozen_item_graph(
     return SparseMatrix(torch.cat(rows), torch.cat(columns), torch.cat(values), shape)
 
 
-def modality_weights(train: TrainData, given: Mapping[str, float]) -> dict[str, float]:
-    """A weight for each modality present, summing to 1: those given by name, the rest shared equally."""
-    names = sorted(train.features)
+def modality_weights(names: Sequence[str], given: Mapping[str, float]) -> dict[str, float]:
+    """A weight for each modality, summing to 1: those given by name, the rest shared equally."""
     weights = {name: given[name] for name in names if name in given}
     others = [name for name in names if name not in weights]
     rest = 1 - sum(weights.values())

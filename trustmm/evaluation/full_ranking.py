@@ -90,6 +90,10 @@ class FullRanking:
         if 10 not in self.cutoffs:
             raise ValueError(f"evaluation.cutoffs must contain 10 (early stopping uses it), got {list(self.cutoffs)}")
 
+    def identity(self) -> Mapping[str, object]:
+        """What determines the result."""
+        return {"cutoffs": self.cutoffs, "filter": self.filter}
+
     def evaluator(self, held_out: Edges, masks: Mapping[str, Edges], device: torch.device) -> Evaluator:
         """An evaluator of these pairs under several masks; the mask "clean" says which users are known."""
         return Evaluator(

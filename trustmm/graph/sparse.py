@@ -1,7 +1,8 @@
 """Sparse matrices with fast products in both directions: constant ones, and ones whose values are learned.
 
 Measured on 2 cores, Sports' 437k entries times a width of 64: a bag of rows (`embedding_bag`) takes 4 ms where the
-CSR product of torch takes 10-17 ms; on CUDA the CSR product wins. `benchmarks/` repeats the comparison.
+CSR product of torch takes 10-17 ms; `benchmarks/` repeats the comparison. On CUDA a bag is summed by one thread in a
+fixed order, while the CSR product adds in whatever order its threads end.
 """
 
 from collections.abc import Sequence
@@ -58,26 +59,21 @@ class SparseMatrix(nn.Module):
 
     def multiply(self, dense: Tensor) -> Tensor:
         """The product without a gradient."""
-        if dense.is_cuda:
-            matrix = torch.sparse_csr_tensor(self.offsets, self.columns, self.values, self.shape)
-            return matrix @ dense
         return _sum_bags(dense, self.columns, self.offsets, self.values)
 
     def multiply_rows(self, dense: Tensor, index: Tensor) -> Tensor:
         """Rows `index` (B,) of the product, (B, D), without a gradient.
 
-        On the CPU only these are computed, unless they hold more than a fifth of the entries.
+        Only these are computed, unless they hold more than a fifth of the entries.
         """
-        if dense.is_cuda:
-            return self.multiply(dense)[index]
         distinct, place = torch.unique(index, return_inverse=True)
         starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
         if 5 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
             return self.multiply(dense).index_select(0, index)
-        bags = torch.zeros(len(distinct) + 1, dtype=torch.int64)
+        bags = torch.zeros(len(distinct) + 1, dtype=torch.int64, device=distinct.device)
         torch.cumsum(lengths, 0, out=bags[1:])
         entries = torch.repeat_interleave(starts - bags[:-1], lengths)
-        entries += torch.arange(len(entries))
+        entries += torch.arange(len(entries), device=entries.device)
         columns, values = (array.index_select(0, entries) for array in (self.columns, self.values))
         return _sum_bags(dense, columns, bags, values).index_select(0, place)
 

@@ -67,7 +67,7 @@ class LightGCNPrior:
         training = replace(training, **own, lr_decay=None)
         key = {
             "edges": digest([train.propagation.keys, valid.keys, train.num_users, train.num_items]),
-            "options": describe([self, training, evaluation]),
+            "options": describe([self, training]),
             "seed": seed,
             "code": code_digest(__name__),
         }

@@ -27,6 +27,7 @@ from trustmm.results import read_result, record_cell, write_failures
 from trustmm.sweep.executor import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking import TrackingError
+from trustmm.tracking_run import public
 
 if TYPE_CHECKING:
     from trustmm.results import Stored
@@ -118,7 +119,8 @@ class Sweep:
             record_cell(self.folder, cell_name(task), task.job_id, outcome.run_id)
         else:
             tracking = self._planned[task.number].cell.tracking
-            tracking.close_orphans(task.job_id, status=outcome.status, reason=outcome.reason)
+            parent = self._parents[tracking]
+            tracking.close_orphans(task.job_id, status=outcome.status, reason=outcome.reason, parent=parent)
 
     def finish(self, status: "Status", note: str | None = None) -> None:
         """Write ``summary.csv``, ``failed.csv`` and the figure, and close the parent runs with them.
@@ -190,7 +192,7 @@ class Sweep:
         for tracking in dict.fromkeys(cell.tracking for cell in cells):
             if tracking in self._parents:
                 continue
-            name, tags = self.folder.name, {"command": shlex.join(["trustmm", *sys.argv[1:]])}
+            name, tags = self.folder.name, {"command": public(shlex.join(["trustmm", *sys.argv[1:]]))}
             try:
                 tracking.initialise()
                 self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
@@ -200,7 +202,8 @@ class Sweep:
 
 def cell_name(task: Task) -> str:
     """A cell as the user typed it, without what concerns Hydra."""
-    return " ".join(word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
+    own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
+    return public(" ".join(own))
 
 
 def _data_key(cell: Cell) -> str:

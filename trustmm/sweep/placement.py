@@ -11,7 +11,7 @@ class Placement:
     """Places for jobs that run side by side."""
 
     slots: Sequence[str | None]
-    """For each place the GPU that its job sees, as CUDA_VISIBLE_DEVICES has it; None leaves the environment alone."""
+    """For each place the GPU that its job sees, as CUDA_VISIBLE_DEVICES has it: "" hides all, None leaves it alone."""
     threads: int
     """CPU threads of each job: threads beyond the cores wait for each other by spinning, many times slower."""
 
@@ -25,6 +25,7 @@ def place(
     num_cpus: int,
     most_threads: int | None = None,
     num_tasks: int | None = None,
+    hide: bool = False,
 ) -> Placement:
     """Divide a machine among jobs.
 
@@ -35,16 +36,17 @@ def place(
         gpus: the machine's, or none to leave them alone.
         num_cpus: cores that this process may use.
         most_threads: of each job with auto, if the user gave a bound.
-        num_tasks: there are no more places than this.
+        num_tasks: there are no more places than this; threads do not depend on it, so that the last jobs of a sweep,
+            which run alone, add up in the same order as the others.
+        hide: whether jobs must not see the machine's GPUs.
     """
     on_gpus: list[str | None] = [gpu for _ in range(jobs_per_gpu) for gpu in gpus]
     limits = [len(on_gpus)] if on_gpus else []
     limits += [num_cpus if limits == [] else len(on_gpus)] if n_workers == "auto" else [n_workers]
-    limits += [] if num_tasks is None else [num_tasks]
-    count = max(1, min(limits))
-    share = max(1, num_cpus // count)
+    share = max(1, num_cpus // max(1, min(limits)))
+    count = max(1, min(limits if num_tasks is None else [*limits, num_tasks]))
     fair = share if most_threads is None else min(share, most_threads)
-    return Placement(on_gpus[:count] or [None] * count, fair if threads == "auto" else threads)
+    return Placement(on_gpus[:count] or ["" if hide else None] * count, fair if threads == "auto" else threads)
 
 
 def visible_gpus() -> list[str]:
@@ -53,7 +55,10 @@ def visible_gpus() -> list[str]:
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    return [word.strip() for word in named.split(",")][:count] if named else [str(number) for number in range(count)]
+    if not named:
+        return [str(number) for number in range(count)]
+    names = [word.strip() for word in named.split(",")]
+    return names if count and names[0].startswith("MIG-") else names[:count]  # CUDA counts one slice, whatever is named
 
 
 def usable_cpus() -> int:

@@ -300,6 +300,7 @@ def pool(
         num_cpus=usable_cpus(),
         most_threads=asked_threads(),
         num_tasks=num_tasks,
+        hide=chosen.gpus == 0,
     )
     preload = PRELOAD + PRELOAD_TRACKING if tracked else PRELOAD
     return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace, preload=preload)

@@ -13,6 +13,7 @@ from trustmm.sweep.options import StudyOptions
 from trustmm.sweep.samplers import check_choice, make_pruner
 from trustmm.sweep.space import Space
 from trustmm.sweep.storage import open_storage
+from trustmm.sweep.trials import num_told
 
 METRIC = re.compile(r"(recall|ndcg|precision|map|hit)@[1-9]\d*")
 Direction = Literal["maximize", "minimize"]
@@ -84,6 +85,11 @@ def check_options(options: StudyOptions, space: Space, objectives: Objectives) -
         value = getattr(options, key)
         if value is not None and value < least:
             raise ValueError(f"hydra.sweeper.{key} must be at least {least}, got {value}")
+    if options.study_name is not None and not re.fullmatch(r"\w[\w.,=+-]*", options.study_name):
+        raise ValueError(
+            "hydra.sweeper.study_name is a folder's name and must hold letters, digits and _.,=+- only, "
+            f"got {options.study_name!r}"
+        )
     if options.importance not in ("fanova", "ped_anova"):
         raise ValueError(f"hydra.sweeper.importance must be fanova or ped_anova, got {options.importance!r}")
     check_choice(options, space, len(objectives.metrics))
@@ -119,7 +125,7 @@ def refuse_change(study: Any, space: Space, objectives: Objectives, jobs: Jobs) 
     """Raise ValueError if the study was begun with another space, metric, code, data or fixed options."""
     new = {"space": space.describe(), "metrics": list(objectives.metrics)}
     old = study.user_attrs.get("question")
-    if old is None:
+    if old is None or not num_told(study.get_trials(deepcopy=False)):  # nothing that could be compared with the new
         study.set_user_attr("question", new)
         return
     if changes := list(differences(old, new)):

@@ -52,7 +52,9 @@ def _build(options: StudyOptions, seed: int) -> Any:
     if options.sampler == "tpe":
         return samplers.TPESampler(seed=seed, **asdict(options.tpe))
     if options.sampler == "qmc":  # its place in the sequence is in the storage, and the sequence is one
-        return samplers.QMCSampler(seed=options.seed, warn_independent_sampling=False, **asdict(options.qmc))
+        first = samplers.RandomSampler(seed=seed)  # draws until a trial has ended, each time anew
+        given = asdict(options.qmc) | {"independent_sampler": first, "warn_independent_sampling": False}
+        return samplers.QMCSampler(seed=options.seed, **given)
     if options.sampler == "gp":
         return samplers.GPSampler(seed=seed, warn_independent_sampling=False, **asdict(options.gp))
     if options.sampler == "cmaes":

@@ -62,6 +62,7 @@ class SlurmOptions:
             "job_name": name,
             "time": self.timeout_min,
             "cpus_per_task": self.cpus_per_task,
+            "srun_args": [f"--cpus-per-task={self.cpus_per_task}"],  # not handed down from sbatch since Slurm 22.05
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay_s,
             "additional_parameters": more,

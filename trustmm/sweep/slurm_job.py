@@ -16,7 +16,7 @@ def main(path: Path) -> int:
     signal.signal(signal.SIGUSR2, _time_is_up)
     assignment = Assignment.from_json(path.read_text(encoding="utf-8"))
     forget_outcome(assignment)  # of a run that was preempted
-    threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    threads = min(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), len(os.sched_getaffinity(0)))
     os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to(assignment)
     import torch

@@ -1,6 +1,7 @@
 """The studies of one command: usually one; with ``each``, one per option, all with the same budget."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ def variants(
     found = []
     for cell in axes.cells():
         words = axes.overrides(cell)
-        label = ",".join(words)
+        label = re.sub(r"[^\w.,=+-]", "_", ",".join(words))  # a folder's name
         name = f"{folder.name}-{label}"
         fixed = replace(space, fixed=(*space.fixed, *words))
         found.append(Variant(label, fixed, replace(options, study_name=name), folder / label))
@@ -117,12 +118,25 @@ def run_variant(
     study = open_study(options, space, folder)
     try:
         run_study(study, options, space, folder, launcher.sweep, launcher.executor)
-    finally:
-        report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
+    except ValueError:  # refused: what the folder says of earlier sessions stays
         close_storage(study)
-        write_report(report, command, choices)
-        notes.append(describe_study(report, command))
-        log.info("table and figures: %s", folder)
+        raise
+    except BaseException:
+        _tell(study, variant, command, choices, notes)
+        raise
+    return _tell(study, variant, command, choices, notes)
+
+
+def _tell(study: Any, variant: Variant, command: Sequence[str], choices: Choices, notes: list[str]) -> Report:
+    """Table and figures of a study that was worked on, in its folder and in the notes; closes it."""
+    options, space, folder = variant.options, variant.space, variant.folder
+    try:
+        report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
+    finally:
+        close_storage(study)
+    write_report(report, command, choices)
+    notes.append(describe_study(report, command))
+    log.info("table and figures: %s", folder)
     return report
 
 

@@ -59,6 +59,7 @@ def pack(course: Course, model: torch.nn.Module, optimizer: torch.optim.Optimize
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "device": _device(model).type,
+        "threads": torch.get_num_threads(),
         "generators": _generators(model),
     }
 

@@ -122,10 +122,18 @@ def fit(
             _judge(model, evaluate, course, losses, started)
             on_epoch(stage, course.history[-1], training.epochs, course.patience_left(training.patience))
             if training.checkpoint_every and len(course.history) % training.checkpoint_every == 0:
-                checkpoint.save(pack(course, model, optimizer))
+                _keep(checkpoint, pack(course, model, optimizer), stage)
     model.load_state_dict(course.best_weights)
     assert course.best_scores is not None
     return course.history, course.best_scores
+
+
+def _keep(checkpoint: Checkpoint, state: dict[str, Any], stage: str) -> None:
+    """Save a checkpoint; a full disk costs the checkpoint, not the training."""
+    try:
+        checkpoint.save(state)
+    except (OSError, RuntimeError) as error:  # torch reports a failing disk as either
+        log.warning("%s goes on without a checkpoint, it could not be written: %s", stage, error)
 
 
 def _started(
@@ -142,6 +150,9 @@ def _started(
         state = None
     if state is None:
         return Course()
+    threads = torch.get_num_threads()
+    if training.torch_device.type == "cpu" and state["threads"] != threads:
+        log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
     course = unpack(state, model, optimizer)
     log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
     for number, epoch in enumerate(course.history):

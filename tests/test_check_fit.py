@@ -1,0 +1,78 @@
+"""Stages that do not fit the data are refused before anything is computed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+
+from trustmm.app import build_stages
+from trustmm.config import config_folder, register
+from trustmm.dataset.data import Dataset
+from trustmm.graph.edges import Edges
+from trustmm.job import check_fit
+
+SMALL = (
+    "dataset.num_users=60",
+    "dataset.num_items=40",
+    "dataset.num_interactions=400",
+    "rectifier.k=5",
+    "tracking=none",
+)
+
+
+def refuse(data: Dataset, *overrides: str) -> None:
+    """Check a job on other data than its own."""
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        job, _, _ = build_stages(compose("config", overrides=[*SMALL, *overrides]))
+    check_fit(job, data)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        _, dataset, _ = build_stages(compose("config", overrides=list(SMALL)))
+    return dataset()
+
+
+def test_the_embedded_data_fit(data: Dataset) -> None:
+    refuse(data, "rectifier=mr", "corruption.eta=0.2", "edit=both")
+
+
+@pytest.mark.parametrize("option", ["corruption.eta=0.2", "rectifier=mr"])
+def test_damage_and_repair_of_no_features_are_refused(data: Dataset, option: str) -> None:
+    with pytest.raises(ValueError, match="has no item features, which corruption.eta and rectifier are about"):
+        refuse(replace(data, features={}), "backbone=lightgcn", option)
+
+
+@pytest.mark.parametrize("name", ["items", "type", "train"])
+def test_modality_with_a_name_of_torch_is_refused(data: Dataset, name: str) -> None:
+    with pytest.raises(ValueError, match=f"a modality must not be called '{name}'"):
+        refuse(replace(data, features={name: data.features["visual"]}))
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_data_without_anybody_to_evaluate_are_refused(data: Dataset, split: str) -> None:
+    nobody = Edges.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
+    with pytest.raises(ValueError, match="has nothing to evaluate: none of its 0"):
+        refuse(replace(data, **{split: nobody}))
+
+
+def test_weights_that_leave_a_modality_nothing_are_refused(data: Dataset) -> None:
+    with pytest.raises(ValueError, match="more than 1 leaves nothing for"):
+        refuse(data, "backbone=freedom", "backbone.modality_weight.visual=1.2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["backbone=freedom", "backbone.dropout=1"], "backbone.dropout must be in"),
+        (["edit=both", "edit.op=prune", "edit.ratio=1"], "edit.ratio=1 with edit.op=prune leaves nothing"),
+    ],
+)
+def test_options_that_leave_nothing_to_train_on_are_refused(data: Dataset, options: list[str], message: str) -> None:
+    with pytest.raises((ValueError, InstantiationException), match=message):
+        refuse(data, *options)
