@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from trustmm.config import config_folder, register
 from trustmm.sweep.controller import Sweep
-from trustmm.sweep.launch import run_all
+from trustmm.sweep.launch import alone, run_all
 from trustmm.sweep.placement import Placement
 from trustmm.sweep.pool import PRELOAD, PRELOAD_TRACKING, PoolExecutor
 from trustmm.tracking_run import connect
@@ -164,6 +164,14 @@ def test_prior_is_trained_once_for_all_etas_and_rectifiers_and_by_one_worker_of_
 
 
 @pytest.mark.slow
+def test_second_controller_of_a_sweep_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(ValueError, match=f"has a controller already: process {os.getpid()} on "):
+        with alone(tmp_path):
+            pass
+    with alone(tmp_path):
+        pass
+
+
 def test_sweep_finds_a_bad_value_before_anything_starts(start: Start, tmp_path: Path) -> None:
     sweep = start("corruption.eta=0,0.2,1.7", "tracking=none", cwd=tmp_path)
     lines, log = finish(sweep)

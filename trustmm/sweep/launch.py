@@ -4,8 +4,11 @@
 its `prepare`, `sweep` and `executor` are what a sweeper needs that submits one job at a time.
 """
 
+import os
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,14 +51,29 @@ class SweepLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch to its end, whatever becomes of single jobs."""
-        tasks = self.prepare(job_overrides, initial_job_idx)
-        status: Status = "KILLED"
-        try:
-            outcomes = run_all(self.executor, tasks, self.sweep)
-            status = "FINISHED" if all(outcome.status == "FINISHED" for outcome in outcomes) else "FAILED"
-        finally:
-            self.sweep.finish(status)
+        with alone(self.sweep.folder):
+            tasks = self.prepare(job_overrides, initial_job_idx)
+            status: Status = "KILLED"
+            try:
+                outcomes = run_all(self.executor, tasks, self.sweep)
+                status = "FINISHED" if all(outcome.status == "FINISHED" for outcome in outcomes) else "FAILED"
+            finally:
+                self.sweep.finish(status)
         return job_returns(tasks, outcomes)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only controller of a sweep while the block runs; ValueError naming the other one, if it lives."""
+    from trustmm.cache import locked
+
+    def refuse(other: str) -> None:
+        raise ValueError(f"the sweep {folder} has a controller already: {other}; wait for it, or end it")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    with locked(folder / "controller.lock", holder=holder, on_wait=refuse):
+        yield
 
 
 def run_all(make_executor: "Callable[[int], Executor]", tasks: "Sequence[Task]", sweep: "Sweep") -> "list[Outcome]":
