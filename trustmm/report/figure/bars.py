@@ -20,7 +20,7 @@ INTERVALS = "95% t intervals (three seeds or more; hollow: fewer)"
 
 def ablation(runs: Runs) -> Drawing | None:
     """Fig. 5: bars from zero for each variant, and beside them the paired difference to the base."""
-    table = runs.table
+    table = runs.table[~runs.table["backbone"].isin(CONTENT_FREE)]
     axes = [axis for axis in axes_of(table) if axis != "rectifier"]
     for axis in axes:
         table = spread(table, axis) if axis.startswith("rectifier.") else table
