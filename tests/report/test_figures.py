@@ -109,3 +109,9 @@ def test_styles_differ_by_more_than_colour() -> None:
     for group in (("none", "mr", "mr_row_norm", "mr_all_pairs"), ("none", "train_only", "graph_only", "both")):
         assert len({STYLES[name][0] for name in group}) == len(group)
         assert len({STYLES[name][1] for name in group}) == len(group)
+
+
+def test_a_model_that_sees_no_features_has_no_ablation(sweep: Sweep) -> None:
+    for rectifier in ("none", "mr", "mr_row_norm"):
+        sweep.add(0.1, backbone="bpr", eta=0.2, rectifier=rectifier)
+    assert not list(figures_of(read_sweeps([sweep.folder])))
