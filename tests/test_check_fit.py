@@ -22,8 +22,8 @@ SMALL = (
 )
 
 
-def refuse(data: Dataset, *overrides: str) -> None:
-    """Check a job on other data than its own."""
+def check(data: Dataset, *overrides: str) -> None:
+    """Check a job on these data, whatever its own are; ValueError where it does not fit."""
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         job, _, _ = build_stages(compose("config", overrides=[*SMALL, *overrides]))
@@ -39,31 +39,31 @@ def data() -> Dataset:
 
 
 def test_the_embedded_data_fit(data: Dataset) -> None:
-    refuse(data, "rectifier=mr", "corruption.eta=0.2", "edit=both")
+    check(data, "rectifier=mr", "corruption.eta=0.2", "edit=both")
 
 
 @pytest.mark.parametrize("option", ["corruption.eta=0.2", "rectifier=mr"])
 def test_damage_and_repair_of_no_features_are_refused(data: Dataset, option: str) -> None:
     with pytest.raises(ValueError, match="has no item features, which corruption.eta and rectifier are about"):
-        refuse(replace(data, features={}), "backbone=lightgcn", option)
+        check(replace(data, features={}), "backbone=lightgcn", option)
 
 
 @pytest.mark.parametrize("name", ["items", "type", "train"])
 def test_modality_with_a_name_of_torch_is_refused(data: Dataset, name: str) -> None:
     with pytest.raises(ValueError, match=f"a modality must not be called '{name}'"):
-        refuse(replace(data, features={name: data.features["visual"]}))
+        check(replace(data, features={name: data.features["visual"]}))
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_data_without_anybody_to_evaluate_are_refused(data: Dataset, split: str) -> None:
     nobody = Edges.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
     with pytest.raises(ValueError, match="has nothing to evaluate: none of its 0"):
-        refuse(replace(data, **{split: nobody}))
+        check(replace(data, **{split: nobody}))
 
 
 def test_weights_that_leave_a_modality_nothing_are_refused(data: Dataset) -> None:
     with pytest.raises(ValueError, match="more than 1 leaves nothing for"):
-        refuse(data, "backbone=freedom", "backbone.modality_weight.visual=1.2")
+        check(data, "backbone=freedom", "backbone.modality_weight.visual=1.2")
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_weights_that_leave_a_modality_nothing_are_refused(data: Dataset) -> Non
 )
 def test_options_that_leave_nothing_to_train_on_are_refused(data: Dataset, options: list[str], message: str) -> None:
     with pytest.raises((ValueError, InstantiationException), match=message):
-        refuse(data, *options)
+        check(data, *options)
