@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from omegaconf import OmegaConf
+from sqlalchemy import event
 
 from trustmm.signals import Terminated
 from trustmm.tracking import DatasetInfo, MLflowTracking, NoTracking, TrackingError
@@ -278,6 +279,26 @@ def test_no_experiment_name_leaves_the_folder(store, experiment):
     assert (folder / "a.txt").read_text() == "here"
     assert folder.relative_to(artefacts).parts[0] in os.listdir(artefacts)
     assert hostile._artifact_location != MLflowTracking(uri=store.uri, experiment="a_b")._artifact_location
+
+
+def test_two_runs_that_name_a_new_dataset_at_the_same_moment_both_keep_it(store):
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+
+    info = DatasetInfo(name="baby", digest="first seen twice", profile="{}", source="synthetic")
+    others = []
+
+    def come_first(*arguments):  # once: after our run has looked for the dataset and before it adds it
+        with start(store, dataset=info) as other:
+            others.append(other.run_id)
+
+    event.listen(SqlDataset, "before_insert", come_first, once=True)
+    with start(store, dataset=info) as run:
+        pass
+    (other,) = others
+    for run_id in (run.run_id, other):
+        ended = get(store, run_id)
+        assert [inputs.dataset.digest for inputs in ended.inputs.dataset_inputs] == ["first seen twice"]
+        assert "tracking_failures" not in ended.data.tags
 
 
 def test_a_store_that_breaks_costs_one_warning_and_no_training(tmp_path, caplog):
