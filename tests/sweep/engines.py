@@ -50,6 +50,9 @@ class Jobs:
             Task(first_number + number, tuple(line), job, self.folder / job) for number, (job, line) in enumerate(pairs)
         ]
 
+    def metrics(self, task: Task) -> list[str]:
+        return ["recall@10", "ndcg@10"]
+
     def reuse(self, task: Task) -> Outcome | None:
         return self.results.get(task.job_id)
 

@@ -56,6 +56,7 @@ def interrupt_when(cwd: Path, arguments: tuple[str, ...], how: signal.Signals, j
     [
         (("hydra/launcher=basic",), "hydra/launcher=trustmm_pool or hydra/launcher=trustmm_slurm, got BasicLauncher"),
         (("hydra.sweeper.metric=test/recall@10",), "choices use validation only"),
+        (("hydra.sweeper.metric=recall@15", "tracking=none"), "no validation metric 'recall@15', only recall@5"),
         (("rectifier.tau=tag(log, interval(0,1))",), "rectifier.tau: a logarithmic interval starts above 0"),
         (("rectifier.lam=interval(0,2)", "tracking=none"), "rectifier.lam must be in [0, 1], got 2"),
     ],

@@ -251,9 +251,13 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         study_of(Jobs(tmp_path, hill), sampler="cmaes", cmaes=CMAES())
 
 
-def test_metric_that_jobs_do_not_have_ends_the_study_and_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no validation metric 'recall@7'; there are: ndcg@10, recall@10"):
-        study_of(Jobs(tmp_path, hill), metric="recall@7")
+def test_metric_that_jobs_do_not_have_is_refused_before_one_starts_and_those_there_are_are_named(
+    tmp_path: Path,
+) -> None:
+    jobs = Jobs(tmp_path, hill)
+    with pytest.raises(ValueError, match="no validation metric 'recall@7', only recall@10, ndcg@10;"):
+        study_of(jobs, metric="recall@7")
+    assert not jobs.started
 
 
 def test_several_objectives_have_a_front(tmp_path: Path) -> None:

@@ -97,6 +97,13 @@ class Sweep:
         """What the task's process is to be told."""
         return self._planned[task.number].assignment
 
+    def metrics(self, task: Task) -> list[str]:
+        """Validation metrics that the task will have."""
+        from trustmm.evaluation.metrics import NAMES
+
+        cutoffs = self._planned[task.number].cell.job.evaluation.cutoffs
+        return [f"{name}@{k}" for k in cutoffs for name in NAMES]
+
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
         return read_result(task.folder, task.job_id)

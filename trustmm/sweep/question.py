@@ -25,6 +25,9 @@ class Jobs(Protocol):
     def prepare(self, overrides: Sequence[Sequence[str]], first_number: int = 0) -> Sequence[Task]:
         """Tasks, numbered from `first_number`, composed, built and checked; ValueError for one that cannot run."""
 
+    def metrics(self, task: Task) -> Sequence[str]:
+        """Validation metrics that a prepared task will have, such as "recall@10"."""
+
     def reuse(self, task: Task) -> Outcome | None:
         """The outcome of a job that has finished before; None if it is to be run."""
 
@@ -64,12 +67,17 @@ class Objectives:
             )
         return cls(metrics, cast(tuple[Direction, ...], directions))
 
+    def check(self, evaluated: Sequence[str]) -> None:
+        """Raise ValueError if jobs with these validation metrics cannot be judged."""
+        for metric in self.metrics:
+            if metric not in evaluated:
+                raise ValueError(
+                    f"hydra.sweeper.metric: jobs have no validation metric {metric!r}, only {', '.join(evaluated)}; "
+                    "evaluation.cutoffs says which"
+                )
+
     def values(self, outcome: Outcome) -> list[float]:
-        """The values of a finished job; StudyError if it was not evaluated so."""
-        missing = [metric for metric in self.metrics if metric not in outcome.valid]
-        if missing:
-            known = ", ".join(sorted(outcome.valid)) or "none"
-            raise StudyError(f"jobs have no validation metric {missing[0]!r}; there are: {known}")
+        """The values of a finished job."""
         return [float(outcome.valid[metric]) for metric in self.metrics]
 
 

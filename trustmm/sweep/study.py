@@ -191,7 +191,8 @@ def run_study(
         if not left:
             log.info("study %s has all its trials", study.study_name)
             return
-        jobs.prepare([space.overrides(probe) for probe in space.probes()])
+        for task in jobs.prepare([space.overrides(probe) for probe in space.probes()]):
+            objectives.check(jobs.metrics(task))
         executor = start(left)
         _announce(study, options, executor, folder)
         search = Search(study, space, options, objectives, jobs)
