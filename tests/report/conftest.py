@@ -84,6 +84,7 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
         "training": {"_target_": "trustmm.training.loop.Training", "learning_rate": get("learning_rate", 0.001)},
         "evaluation": {"_target_": "trustmm.evaluation.full_ranking.FullRanking", "filter": "clean"},
     }
+    options["evaluation"] |= {"batch_size": get("batch_size")} if "batch_size" in cell else {}
     facts = {"options": options, "dataset": get("dataset", "synthetic"), "code": get("code", "c0de"), "seed": seed}
     means = dict.fromkeys(METRICS, value)
     return {

@@ -33,6 +33,14 @@ def test_an_option_set_to_nothing_is_another_condition(sweep: Sweep) -> None:
     assert [cell.interval.estimate for cell in cells(table, axes_of(table), R10)] == [0.1, 0.3]
 
 
+def test_how_many_users_are_scored_at_once_is_no_condition(sweep: Sweep) -> None:
+    sweep.add(0.1, seed=0, batch_size=256, code="older" * 6)
+    sweep.add(0.3, seed=1)
+    table = read_sweeps([sweep.folder]).table
+    assert axes_of(table) == []
+    assert [cell.interval.estimate for cell in cells(table, [], R10)] == [pytest.approx(0.2)]
+
+
 def test_an_option_that_only_one_operation_has_tells_no_cells_apart(sweep: Sweep) -> None:
     for op in ("prune", "complete"):
         sweep.add(0.1, edit="both", op=op)

@@ -20,7 +20,8 @@ FAILED = "failed.csv"
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
 MASKS = ("clean", "corrupted", "edited")
-_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "rectifier.matching", "edit.where"})
+_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "rectifier.matching", "edit.where", "evaluation.batch_size"})
+"""What a label says already, and what moves no number: earlier jobs recorded how many users are scored at once."""
 
 
 @dataclass(frozen=True)
