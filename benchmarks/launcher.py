@@ -9,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from trustmm.sweep.executor import Outcome, Task
-from trustmm.sweep.placement import Placement
-from trustmm.sweep.pool import PRELOAD, PRELOAD_TRACKING, PoolExecutor
+from trustmm.sweep.engine import Outcome, Task
+from trustmm.sweep.pool.placement import Placement
+from trustmm.sweep.pool.pool import PRELOAD, PRELOAD_TRACKING, PoolExecutor
 from trustmm.sweep.worker import Assignment, leave_outcome
 
 

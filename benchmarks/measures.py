@@ -43,7 +43,7 @@ def seconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
 def config(*overrides: str):
     from hydra import compose, initialize_config_dir
 
-    from trustmm.config import config_folder, register
+    from trustmm.options.config import config_folder, register
 
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
@@ -51,7 +51,7 @@ def config(*overrides: str):
 
 
 def dataset(name: str):
-    from trustmm.build import build
+    from trustmm.options.build import build
 
     if DATA.is_dir():
         return build(config(f"dataset={name}", f"dataset.root={DATA}"), "dataset")()
@@ -66,10 +66,10 @@ def backbone(name: str, data_name: str) -> dict:
 
     That part is the optimiser's pass over all parameters, once a batch, and the product of all users with all items.
     """
-    from trustmm.build import build
     from trustmm.evaluation.full_ranking import MASKS
     from trustmm.graph.dense import all_inner_products
     from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.options.build import build
     from trustmm.seeding import stream
     from trustmm.training.loop import fit, validate
 
@@ -100,10 +100,10 @@ def backbone(name: str, data_name: str) -> dict:
 
 def electronics():
     """Synthetic data of Electronics' size, made once."""
-    from trustmm.build import build
-    from trustmm.cache import Cache
     from trustmm.dataset.data import Dataset
     from trustmm.graph.edges import Edges
+    from trustmm.options.build import build
+    from trustmm.store.cache import Cache
 
     users, items, pairs = ELECTRONICS_SIZE
     widths = [f"dataset.modalities.{name}={width}" for name, width in ELECTRONICS.items()]
@@ -123,7 +123,7 @@ def electronics():
 
 def trainable(settings, data, search):
     """Training, a model at the start of an epoch, its optimiser and the triples of the epoch."""
-    from trustmm.build import build
+    from trustmm.options.build import build
     from trustmm.seeding import stream
     from trustmm.training.sampling import TripleSampler
 
@@ -141,10 +141,10 @@ def trainable(settings, data, search):
 
 def scale(name: str) -> dict:
     """Fifty training batches and one full ranking at Electronics' size."""
-    from trustmm.build import build
-    from trustmm.cache import Cache
     from trustmm.evaluation.full_ranking import MASKS
     from trustmm.job import cached_neighbours
+    from trustmm.options.build import build
+    from trustmm.store.cache import Cache
     from trustmm.training.loop import train_epoch, validate
 
     settings, data = config(f"backbone={name}"), electronics()
@@ -237,11 +237,11 @@ def segments() -> dict:
 
 def rectify() -> dict:
     """Rectification at the size of Electronics: 63,001 items with 4096 + 384 features."""
-    from trustmm.build import build
-    from trustmm.cache import Cache
     from trustmm.dataset.data import TrainData
     from trustmm.graph.edges import Edges
+    from trustmm.options.build import build
     from trustmm.prior.lightgcn import Prior
+    from trustmm.store.cache import Cache
 
     count, rng = 63001, np.random.default_rng(0)
     taste = rng.standard_normal((count, 64), dtype=np.float32)
@@ -268,9 +268,9 @@ def rectify() -> dict:
 
 def edit() -> dict:
     """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions; item degrees are skewed."""
-    from trustmm.build import build
     from trustmm.dataset.data import TrainData
     from trustmm.graph.edges import Edges
+    from trustmm.options.build import build
     from trustmm.prior.lightgcn import Prior
 
     num_users, num_items, count = ELECTRONICS_SIZE

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from measures import BACKBONES, DATA, ELECTRONICS_SIZE, MEASURES, REPEATS, ROOT, SCALE_BATCHES, SIZES, peak_gib
 
-from trustmm.allocator import keep_freed_memory
+from trustmm.process.allocator import keep_freed_memory
 
 REFERENCE = {
     ("lightgcn", "sports_attr"): (11.5, 5.4),

@@ -7,11 +7,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 
-from trustmm.app import build_stages
-from trustmm.config import config_folder, register
+from trustmm.cli.run import build_stages
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges
 from trustmm.job import check_fit
+from trustmm.options.config import config_folder, register
 
 SMALL = (
     "dataset.num_users=60",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from trustmm.app import build_stages
-from trustmm.cache import Cache
-from trustmm.config import config_folder, register
+from trustmm.cli.run import build_stages
 from trustmm.job import run_job
+from trustmm.options.config import config_folder, register
+from trustmm.store.cache import Cache
 
 GOLDEN = Path(__file__).parent / "golden"
 BACKBONES = sorted(path.stem for path in (config_folder() / "backbone").glob("*.yaml"))

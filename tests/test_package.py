@@ -48,7 +48,7 @@ def test_installed_package_brings_its_launchers(python: Path, tmp_path: Path) ->
 def test_installed_package_finds_its_own_configuration(
     python: Path, project: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    code = "import trustmm, trustmm.config as c; print(trustmm.__file__, c.config_folder())"
+    code = "import trustmm, trustmm.options.config as c; print(trustmm.__file__, c.config_folder())"
     package, folder = run(python, code, tmp_path).split()
     inside = request.node.callspec.params["python"] == "wheel"
     assert (Path(package).parent.parent == project) is not inside

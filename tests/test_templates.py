@@ -10,14 +10,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
-from trustmm.app import build_stages
-from trustmm.config import config_folder, register
-from trustmm.identity import describe
+from trustmm.cli.run import build_stages
 from trustmm.job import Job
-from trustmm.sweep.options import StudyOptions
-from trustmm.sweep.question import Objectives, check_options
-from trustmm.sweep.space import Space, parse_space
-from trustmm.sweep.studies import variants
+from trustmm.options.config import config_folder, register
+from trustmm.store.identity import describe
+from trustmm.study.command import variants
+from trustmm.study.options import StudyOptions
+from trustmm.study.question import Objectives, check_options
+from trustmm.study.space import Space, parse_space
 
 FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"

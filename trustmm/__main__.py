@@ -1,6 +1,6 @@
 """``python -m trustmm``."""
 
-from trustmm.app import main
+from trustmm.cli.run import main
 
 if __name__ == "__main__":
     main()

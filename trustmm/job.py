@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from trustmm.backbone.base import Backbone
-from trustmm.cache import Cache, digest
 from trustmm.corruption.stress import Damage, StressTest
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.alignment import edit_diagnostics
@@ -17,12 +16,13 @@ from trustmm.edit.none import NoEdit
 from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
-from trustmm.identity import code_digest
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
 from trustmm.rectifier.mr import ModalityRectifier
 from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
+from trustmm.store.cache import Cache, digest
+from trustmm.store.identity import code_digest
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
 from trustmm.training.loop import OnEpoch, Training, fit, validate

@@ -8,7 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from trustmm.sweep.options import StudyOptions
+from trustmm.study.options import StudyOptions
 
 
 @dataclass
@@ -24,7 +24,7 @@ ConfigStore.instance().store(
 
 
 class OptunaSweeper(Sweeper):
-    """Hands Hydra's objects over to `trustmm.sweep.studies`.
+    """Hands Hydra's objects over to `trustmm.study.command`.
 
     Args:
         options: fields of `StudyOptions`.
@@ -44,7 +44,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the studies that the options and the command line ask for."""
-        from trustmm.sweep.studies import run_studies
+        from trustmm.study.command import run_studies
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from trustmm.sweep.launch import SweepLauncher
 
 if TYPE_CHECKING:
-    from trustmm.sweep.executor import Executor
+    from trustmm.sweep.engine import Executor
 
 
 @dataclass
@@ -38,7 +38,7 @@ class PoolLauncher(SweepLauncher):
 
     def executor(self, num_tasks: int | None = None) -> "Executor":
         """The pool, no larger than `num_tasks`."""
-        from trustmm.sweep.pool import pool
+        from trustmm.sweep.pool.pool import pool
 
         tracked = any(run_id is not None for run_id in self.sweep.parents.values())
         return pool(self.sweep.assignment, tracked=tracked, num_tasks=num_tasks, options=self.options)

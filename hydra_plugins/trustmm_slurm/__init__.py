@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from trustmm.sweep.launch import SweepLauncher
 
 if TYPE_CHECKING:
-    from trustmm.sweep.executor import Executor
+    from trustmm.sweep.engine import Executor
 
 
 @dataclass
@@ -56,7 +56,7 @@ class SlurmLauncher(SweepLauncher):
 
     def executor(self, num_tasks: int | None = None) -> "Executor":
         """The cluster."""
-        from trustmm.sweep.slurm import slurm
+        from trustmm.sweep.slurm.engine import slurm
 
         return slurm(self.sweep.assignment, self.sweep.folder, self.options)
 

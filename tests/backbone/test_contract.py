@@ -16,14 +16,14 @@ from hydra import compose, initialize_config_dir  # noqa: TID251
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from trustmm.app import build_stages
 from trustmm.backbone.base import Backbone, Batch
-from trustmm.build import build
-from trustmm.config import config_folder, register
+from trustmm.cli.run import build_stages
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
 from trustmm.job import check_fit
+from trustmm.options.build import build
+from trustmm.options.config import config_folder, register
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
 

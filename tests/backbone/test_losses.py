@@ -16,8 +16,8 @@ from trustmm.backbone.lightgcn import LightGCN
 from trustmm.backbone.losses import contrast, square_penalty
 from trustmm.backbone.mgcn import MGCN
 from trustmm.backbone.smore import SMORE
-from trustmm.build import build
-from trustmm.config import config_folder
+from trustmm.options.build import build
+from trustmm.options.config import config_folder
 from trustmm.training.loop import Training, train_epoch
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from omegaconf import OmegaConf
 
-from trustmm.config import config_folder
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.synthetic import SyntheticDataset
+from trustmm.options.config import config_folder
 from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)

@@ -10,13 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
-from trustmm.app import build_stages
 from trustmm.backbone.base import Backbone, Batch
-from trustmm.cache import Cache
-from trustmm.config import config_folder, register
+from trustmm.cli.run import build_stages
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.job import Job, JobResult, run_job
+from trustmm.options.config import config_folder, register
 from trustmm.prior.lightgcn import Prior
+from trustmm.store.cache import Cache
 
 SMALL = (
     "tracking=none",

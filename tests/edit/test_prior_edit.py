@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from omegaconf import OmegaConf
 
-from trustmm.build import build
-from trustmm.config import config_folder
 from trustmm.dataset.data import TrainData
 from trustmm.edit.prior_edit import PriorEdit
 from trustmm.edit.proposal import Proposal
 from trustmm.graph.edges import Edges
-from trustmm.identity import describe
+from trustmm.options.build import build
+from trustmm.options.config import config_folder
 from trustmm.prior.lightgcn import Prior
+from trustmm.store.identity import describe
 
 Graph = tuple[TrainData, Edges, Prior]
 CPU = torch.device("cpu")

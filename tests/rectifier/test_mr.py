@@ -11,7 +11,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from trustmm.cache import Cache
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
 from trustmm.prior.lightgcn import Prior
@@ -20,6 +19,7 @@ from trustmm.rectifier.mr import ModalityRectifier, Repair, mix
 from trustmm.rectifier.none import NoRectifier
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 from trustmm.seeding import stream
+from trustmm.store.cache import Cache
 
 CPU = torch.device("cpu")
 NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 6

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trustmm.report.cells import name_cell
-from trustmm.report.diagnosis_tables import alignment_table
-from trustmm.report.read import read_sweeps
+from trustmm.report.runs.cells import name_cell
+from trustmm.report.runs.read import read_sweeps
+from trustmm.report.table.diagnosis import alignment_table
 from trustmm.report.write import write_report
 
 from .conftest import Sweep

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trustmm.report.__main__ import main
-from trustmm.report.demo import recall_table, repair_table
-from trustmm.report.read import read_sweeps
-from trustmm.results import read_cells
-from trustmm.tracking_run import connect
+from trustmm.cli.demo import recall_table, repair_table
+from trustmm.cli.report import main
+from trustmm.report.runs.read import read_sweeps
+from trustmm.store.job_folder import read_cells
+from trustmm.tracking.mlflow_run import connect
 
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")
 SHORT = ("training.epochs=2", "prior.epochs=2", "rectifier.projection.epochs=2", "backbone=vbpr")

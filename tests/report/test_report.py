@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from trustmm.report.__main__ import main
-from trustmm.report.cells import axes_of, gaps, pairs
-from trustmm.report.notes import caption_facts, provenance
-from trustmm.report.read import combine, read_sweeps
-from trustmm.report.study_tables import difference_table, pivot_table
-from trustmm.report.tables import Number, Table
+from trustmm.cli.report import main
+from trustmm.report.runs.cells import axes_of, gaps, pairs
+from trustmm.report.runs.read import combine, read_sweeps
+from trustmm.report.table.caption import caption_facts, provenance
+from trustmm.report.table.study import difference_table, pivot_table
+from trustmm.report.table.table import Number, Table
 from trustmm.report.write import write_report
 
 from .conftest import Sweep, curves

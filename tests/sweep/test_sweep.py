@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from trustmm.config import config_folder, register
-from trustmm.sweep.controller import Sweep
+from trustmm.options.config import config_folder, register
 from trustmm.sweep.launch import alone, run_all
-from trustmm.sweep.placement import Placement
-from trustmm.sweep.pool import PRELOAD, PRELOAD_TRACKING, PoolExecutor
-from trustmm.tracking_run import connect
+from trustmm.sweep.plan import Sweep
+from trustmm.sweep.pool.placement import Placement
+from trustmm.sweep.pool.pool import PRELOAD, PRELOAD_TRACKING, PoolExecutor
+from trustmm.tracking.mlflow_run import connect
 
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")
 SHORT = ("training.epochs=3", "prior.epochs=3", "rectifier.projection.epochs=2")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trustmm.sweep.executor import Outcome, Task
+from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import Assignment, forget_outcome, leave_outcome, read_outcome, reason_of, work
 
 

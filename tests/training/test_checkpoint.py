@@ -19,12 +19,12 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
-from trustmm.cache import Cache
-from trustmm.cell import build_stages
-from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset
 from trustmm.job import Job, JobResult, run_job
-from trustmm.results import record_history
+from trustmm.options.config import config_folder, register
+from trustmm.run.cell import build_stages
+from trustmm.store.cache import Cache
+from trustmm.store.job_folder import record_history
 from trustmm.training.checkpoint import FileCheckpoint
 from trustmm.training.course import Epoch
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import xavier_normal
 from trustmm.backbone.losses import bpr, norm_penalty
-from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import take
+from trustmm.options.checks import Count, NonNegative
 
 
 class BPRMF(Backbone):

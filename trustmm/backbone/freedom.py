@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr
-from trustmm.checks import Count, NonNegative, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows, take
 from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
+from trustmm.options.checks import Count, NonNegative, Within
 
 
 class FREEDOM(Backbone):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, square_penalty
-from trustmm.checks import Count, NonNegative, Share
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean, row_mean_operator
 from trustmm.graph.neighbours import NeighbourSearch, unit_neighbours, unit_rows
@@ -22,6 +21,7 @@ from trustmm.graph.sparse import (
     normalised_matrix,
     symmetric_normalise,
 )
+from trustmm.options.checks import Count, NonNegative, Share
 
 # Shapes: those of `base`; M modalities, E stored entries of a graph, at most I k each.
 

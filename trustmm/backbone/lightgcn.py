@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import xavier_uniform
 from trustmm.backbone.losses import bpr, norm_penalty
-from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import LayerMeanRows, Take, map_rows
+from trustmm.options.checks import Count, NonNegative
 
 
 class LightGCN(Backbone):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from trustmm.backbone.initialise import linear
 from trustmm.backbone.side_information import SideInformation
-from trustmm.checks import Count, NonNegative, Positive
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.options.checks import Count, NonNegative, Positive
 
 # Shapes: those of `side_information`; M modalities.
 

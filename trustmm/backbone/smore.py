@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from trustmm.backbone.initialise import linear
 from trustmm.backbone.side_information import SideInformation
-from trustmm.checks import Count, NonNegative, Positive, Share
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.sparse import elementwise_max
+from trustmm.options.checks import Count, NonNegative, Positive, Share
 
 # Shapes: those of `side_information`; M modalities, C = D // 2 + 1 frequencies.
 

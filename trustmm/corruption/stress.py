@@ -13,10 +13,10 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.checks import Seed, Share, Within
 from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
 from trustmm.dataset.data import Features, TrainData
 from trustmm.graph.edges import Edges, IntArray
+from trustmm.options.checks import Seed, Share, Within
 from trustmm.seeding import stream
 
 DRAW = 1 << 16

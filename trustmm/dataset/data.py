@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.cache import digest
 from trustmm.graph.edges import Edges
+from trustmm.store.cache import digest
 
 Features = Mapping[str, NDArray[np.float32]]
 

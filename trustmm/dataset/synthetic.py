@@ -7,9 +7,9 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.checks import Count, NonNegative, Seed, Share, Within
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges, IntArray
+from trustmm.options.checks import Count, NonNegative, Seed, Share, Within
 from trustmm.seeding import stream
 
 # Shapes: U users, I items, T planted taste dimensions.

@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
-from trustmm.checks import Count, Share
 from trustmm.corruption.stress import exact_share
 from trustmm.dataset.data import TrainData
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.proposal import Proposal, nothing
 from trustmm.edit.prune import weakest_edges
+from trustmm.options.checks import Count, Share
 from trustmm.prior.lightgcn import Prior
 
 Operation = Literal["complete", "prune"]

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.checks import Count
 from trustmm.evaluation.metrics import PerUser, mean_metrics, per_user_metrics
 from trustmm.evaluation.ranking import Ranker
 from trustmm.graph.edges import Edges, IntArray
+from trustmm.options.checks import Count
 
 Mask = Literal["clean", "corrupted", "edited"]
 MASKS: tuple[Mask, ...] = get_args(Mask)

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from trustmm.backbone.lightgcn import LightGCN
-from trustmm.cache import Cache, digest
-from trustmm.checks import Count, NonNegative, Positive
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, FullRanking
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
-from trustmm.identity import code_digest, describe
+from trustmm.options.checks import Count, NonNegative, Positive
 from trustmm.seeding import stream
+from trustmm.store.cache import Cache, digest
+from trustmm.store.identity import code_digest, describe
 from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
 from trustmm.training.loop import OnEpoch, Training, fit
 

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trustmm.cache import Cache, digest
-from trustmm.checks import Count, NonNegative, Share, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.sparse import SparseMatrix
-from trustmm.identity import code_digest, describe
+from trustmm.options.checks import Count, NonNegative, Share, Within
 from trustmm.prior.lightgcn import Prior
 from trustmm.rectifier.matching import Matching, Support, row_normalised, sinkhorn, sparse_affinity
 from trustmm.rectifier.mismatch import estimate_mismatch
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 from trustmm.seeding import stream
+from trustmm.store.cache import Cache, digest
+from trustmm.store.identity import code_digest, describe
 
 log = logging.getLogger(__name__)
 INHERENT = 0.05

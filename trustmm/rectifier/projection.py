@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.checks import Count, Positive
 from trustmm.graph.neighbours import unit_rows
+from trustmm.options.checks import Count, Positive
 
 # Shapes: I items, B items of a batch, X raw feature width, D anchor width, F projections fitted side by side.
 

@@ -3,23 +3,23 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from trustmm.cache import atomic
-from trustmm.report.cells import axes_of
-from trustmm.report.claim_tables import claim_tables
-from trustmm.report.diagnosis_tables import alignment_table, repair_table
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
-from trustmm.report.notes import grids, provenance
-from trustmm.report.paper_tables import clean_rows, table1, table2
-from trustmm.report.read import Runs
-from trustmm.report.study_tables import (
+from trustmm.report.runs.cells import axes_of
+from trustmm.report.runs.read import Runs
+from trustmm.report.table.caption import grids, provenance
+from trustmm.report.table.claims import claim_tables
+from trustmm.report.table.diagnosis import alignment_table, repair_table
+from trustmm.report.table.paper import clean_rows, table1, table2
+from trustmm.report.table.study import (
     cell_table,
     difference_table,
     pivot_table,
     robustness_table,
     sensitivity_table,
 )
-from trustmm.report.tables import Table
+from trustmm.report.table.table import Table
+from trustmm.store.cache import atomic
 
 PAGE = "report.md"
 

@@ -18,9 +18,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from trustmm.sweep.controller import Sweep
-    from trustmm.sweep.executor import Executor, Outcome, Task
-    from trustmm.tracking import Status
+    from trustmm.sweep.engine import Executor, Outcome, Task
+    from trustmm.sweep.plan import Sweep
+    from trustmm.tracking.mlflow import Status
 
 
 class JobsFailed(RuntimeError):
@@ -34,7 +34,7 @@ class SweepLauncher(Launcher, ABC):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's first call; the task function is not used, a worker runs jobs by itself."""
-        from trustmm.sweep.controller import Sweep
+        from trustmm.sweep.plan import Sweep
 
         def compose(words: Sequence[str]) -> DictConfig:
             return hydra_context.config_loader.load_sweep_config(config, list(words))
@@ -65,7 +65,7 @@ class SweepLauncher(Launcher, ABC):
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Be the only controller of a sweep while the block runs; ValueError naming the other one, if it lives."""
-    from trustmm.cache import locked
+    from trustmm.store.cache import locked
 
     def refuse(other: str) -> None:
         raise ValueError(f"the sweep {folder} has a controller already: {other}; wait for it, or end it")

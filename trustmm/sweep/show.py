@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from trustmm.report.sweep_page import axes_of
-from trustmm.results import Stored
-from trustmm.sweep.controller import cell_name
-from trustmm.sweep.executor import Outcome, Task
+from trustmm.report.page.sweep import axes_of
+from trustmm.store.job_folder import Stored
+from trustmm.sweep.engine import Outcome, Task
+from trustmm.sweep.plan import cell_name
 
 log = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustmm.cache import atomic
-from trustmm.sweep.executor import Outcome, Task
+from trustmm.store.cache import atomic
+from trustmm.sweep.engine import Outcome, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trustmm.cell import Cell, Finished
     from trustmm.dataset.data import Dataset
+    from trustmm.run.cell import Cell, Finished
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Assignment:
 
 def work(assignment: Assignment) -> Outcome:
     """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C."""
-    from trustmm.signals import Terminated, termination_as_exception
+    from trustmm.process.signals import Terminated, termination_as_exception
 
     runs: list[str | None] = [None]
     try:
@@ -80,7 +80,7 @@ def work(assignment: Assignment) -> Outcome:
 def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
     from omegaconf import DictConfig, OmegaConf
 
-    from trustmm.cell import build_cell, identity_facts, run_or_reuse
+    from trustmm.run.cell import build_cell, identity_facts, run_or_reuse
 
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
@@ -94,7 +94,7 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
 
 def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":
     """The data; where they cannot be read, a run in the tracking store says so."""
-    from trustmm.cell import identity_facts, tracked_run
+    from trustmm.run.cell import identity_facts, tracked_run
 
     try:
         return cell.read_data()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch
-from trustmm.checks import Count, Positive, Within
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.graph.edges import Edges
+from trustmm.options.checks import Count, Positive, Within
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Course, Epoch, pack, unpack

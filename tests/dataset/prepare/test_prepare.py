@@ -18,10 +18,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from trustmm.cli.prepare import main
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import read_names
-from trustmm.dataset.prepare.__main__ import main
 from trustmm.dataset.prepare.feature_files import FeatureFile
 from trustmm.dataset.prepare.images import ImageFile
 from trustmm.dataset.prepare.pipeline import Preparation, prepare

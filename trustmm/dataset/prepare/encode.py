@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from trustmm.cache import Cache
+from trustmm.store.cache import Cache
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", contravariant=True)

@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from trustmm import __version__
-from trustmm.cache import Cache
-from trustmm.checks import Count, Seed, Within
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, is_modality, write_inter, write_names
 from trustmm.dataset.new_folder import Workshop, check_new, new_folder
@@ -28,6 +26,8 @@ from trustmm.dataset.prepare.tally import Tally
 from trustmm.dataset.prepare.text import FIELDS, find_item_column, item_texts
 from trustmm.dataset.provenance import file_facts, write_provenance
 from trustmm.graph.edges import Edges, IntArray
+from trustmm.options.checks import Count, Seed, Within
+from trustmm.store.cache import Cache
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from trustmm.report.cells import axes_of
 from trustmm.report.figure.bars import ablation, difference_chart
 from trustmm.report.figure.curves import edit_curves, modality_curves
 from trustmm.report.figure.line import ETA, ETA_E, Drawing
 from trustmm.report.figure.repair import repair_curves
 from trustmm.report.figure.sensitivity import sensitivity
-from trustmm.report.read import Runs
+from trustmm.report.runs.cells import axes_of
+from trustmm.report.runs.read import Runs
 
 
 def figures_of(runs: Runs) -> Iterator[Drawing]:

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trustmm.report.cells import CONTENT_FREE, Pair, axes_of, key_of, pairs, plain, spread, spread_clean
 from trustmm.report.figure.line import (
     AXIS_NAMES,
     BAND_TEXT,
@@ -27,10 +26,11 @@ from trustmm.report.figure.line import (
     style,
     tidy,
 )
-from trustmm.report.notes import seeds_fact
-from trustmm.report.order import in_order, sort_key
-from trustmm.report.read import Runs
-from trustmm.report.study_tables import HEADLINE
+from trustmm.report.runs.cells import CONTENT_FREE, Pair, axes_of, key_of, pairs, plain, spread, spread_clean
+from trustmm.report.runs.order import in_order, sort_key
+from trustmm.report.runs.read import Runs
+from trustmm.report.table.caption import seeds_fact
+from trustmm.report.table.study import HEADLINE
 
 METRIC = f"test/{HEADLINE[0]}"
 MOST_COLUMNS = 4

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.cells import Pair, describe, plain
-from trustmm.report.statistics import over_seeds
+from trustmm.report.evidence.statistics import over_seeds
+from trustmm.report.runs.cells import Pair, describe, plain
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files

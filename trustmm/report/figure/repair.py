@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.cells import axes_of
 from trustmm.report.figure.line import (
     AXIS_NAMES,
     BLUE,
@@ -22,9 +21,10 @@ from trustmm.report.figure.line import (
     draw_line,
     tidy,
 )
-from trustmm.report.notes import seeds_fact
-from trustmm.report.order import in_order
-from trustmm.report.read import Runs
+from trustmm.report.runs.cells import axes_of
+from trustmm.report.runs.order import in_order
+from trustmm.report.runs.read import Runs
+from trustmm.report.table.caption import seeds_fact
 
 BEFORE: Look = (GREY, "o", SHORT)
 FIRST: Look = (ORANGE, "s", "-")

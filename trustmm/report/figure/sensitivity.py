@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from trustmm.report.cells import axes_of, key_of, plain
 from trustmm.report.figure.line import (
     BAND_TEXT,
     GREY,
@@ -19,9 +18,10 @@ from trustmm.report.figure.line import (
     legend_above,
     tidy,
 )
-from trustmm.report.notes import seeds_fact
-from trustmm.report.read import Runs
-from trustmm.report.study_tables import HEADLINE
+from trustmm.report.runs.cells import axes_of, key_of, plain
+from trustmm.report.runs.read import Runs
+from trustmm.report.table.caption import seeds_fact
+from trustmm.report.table.study import HEADLINE
 
 DEFAULTS = {"rectifier.lam": 0.5, "rectifier.tau": 0.1}
 """Where a knob stands while the other turns: the nearest value that the grid has."""

@@ -1,0 +1,67 @@
+"""The aggregated table of a sweep."""
+
+import csv
+import io
+
+from trustmm.report.page.sweep import Row, axes_of, draw, markdown, pivot, table_text
+
+
+def row(cell: str, value: float) -> Row:
+    metrics = dict.fromkeys(("recall@10", "ndcg@10", "recall@20", "ndcg@20"), value)
+    return Row(
+        cell, f"run-{value}", {"valid": metrics, "test": metrics, "best_epoch": 3, "seconds": 1.5, "job_id": "j"}
+    )
+
+
+ROWS = [
+    row("backbone=vbpr corruption.eta=0.2 rectifier=none seed=0", 0.1),
+    row("backbone=vbpr corruption.eta=0.2 rectifier=none seed=1", 0.3),
+    row("backbone=vbpr corruption.eta=0.2 rectifier=mr seed=0", 0.5),
+    row("backbone=vbpr corruption.eta=0 rectifier=mr seed=0", 0.7),
+]
+
+
+def test_axes_are_the_keys_that_vary() -> None:
+    assert axes_of(["a=1 b=2", "a=1 b=3 +c=4"]) == [{"b": "2", "c": ""}, {"b": "3", "c": "4"}]
+    assert axes_of(["a=1"]) == [{}]
+    assert axes_of([]) == []
+
+
+def test_numeric_key_makes_the_columns_in_order_and_seeds_are_together() -> None:
+    table = pivot(ROWS)
+    assert (table.axis, list(table.columns)) == ("corruption.eta", ["0", "0.2"])
+    assert list(table.lines) == ["rectifier=none", "rectifier=mr"]
+    assert table.values["rectifier=none", "0.2"] == [0.1, 0.3]
+    assert ("rectifier=none", "0") not in table.values
+
+
+def test_note_shows_mean_spread_and_number_of_seeds_and_leaves_holes_open() -> None:
+    text = markdown(pivot(ROWS))
+    assert "| | corruption.eta=0 | corruption.eta=0.2 |" in text
+    assert "| rectifier=none | - | 0.2000 ± 0.1414 (2) |" in text
+    assert "| rectifier=mr | 0.7000 (1) | 0.5000 (1) |" in text
+
+
+def test_table_has_a_line_per_cell_with_what_varies_and_where_it_lies() -> None:
+    lines = list(csv.DictReader(io.StringIO(table_text(ROWS))))
+    assert len(lines) == 4
+    assert lines[1]["seed"] == "1"
+    assert lines[1]["test_recall@10"] == lines[1]["valid_ndcg@20"] == "0.3"
+    assert lines[1]["run_id"] == "run-0.3"
+    assert "backbone" not in lines[0]
+
+
+def test_a_single_cell_and_a_sweep_without_numbers_have_a_table_and_a_figure() -> None:
+    for rows in (ROWS[:1], [ROWS[0], ROWS[2]]):
+        table = pivot(rows)
+        assert table.axis == ""
+        assert "test recall@10" in markdown(table)
+        assert draw(table).axes[0].lines
+
+
+def test_figure_has_a_line_per_combination_with_a_dot_per_seed() -> None:
+    (axis,) = draw(pivot(ROWS)).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["rectifier=none", "rectifier=mr"]
+    assert axis.get_xlabel() == "corruption.eta"
+    dots = sum(len(line.get_xdata()) for line in axis.lines if line.get_alpha())
+    assert dots == len(ROWS)

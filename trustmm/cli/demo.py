@@ -1,0 +1,99 @@
+"""``make demo``: the main question on embedded data, base and rectified FREEDOM, as a table and a figure.
+
+A second look repeats it with ``dataset.content=0``: features that are pure noise, where a repair has nothing to find.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from trustmm.report.figure.curves import modality_curves
+from trustmm.report.figure.line import ETA
+from trustmm.report.runs.cells import pairs
+from trustmm.report.runs.read import Runs, read_sweeps
+
+OUTPUTS = Path("outputs")
+ETAS, SEEDS = (0.0, 0.2, 0.4), (0, 1)
+STUDIES = {
+    "demo": (f"corruption.eta={','.join(f'{eta:g}' for eta in ETAS)}",),
+    "demo_null": ("dataset.content=0",),
+}
+"""Sweep folder and what its command adds to `SWEEP`."""
+SWEEP = (
+    "experiment=demo",
+    "backbone=freedom",
+    "rectifier=none,mr",
+    f"seed={','.join(map(str, SEEDS))}",
+    "corruption.seed=${seed}",
+)
+
+
+def main() -> None:
+    """Run both sweeps (or reuse what is finished), then show them."""
+    console, started = Console(), time.monotonic()
+    for name, extra in STUDIES.items():
+        run_sweep(name, extra, console)
+    results = {name: read_sweeps([OUTPUTS / "sweeps" / name]) for name in STUDIES}
+    console.print(recall_table("Recall@10 on test: features of a share eta of items permuted", results["demo"]))
+    console.print(recall_table("The same with noise as features: nothing to repair", results["demo_null"]))
+    console.print(repair_table(results["demo"]))
+    figure = OUTPUTS / "demo.png"
+    drawing = modality_curves(results["demo"])
+    assert drawing is not None
+    drawing.figure.savefig(figure, dpi=150)
+    console.print(f"figure: {figure}   results: {OUTPUTS}/sweeps/demo/cells.csv   ({time.monotonic() - started:.0f} s)")
+    console.print("browse all runs: make ui   (http://127.0.0.1:5000, needs no network)")
+
+
+def run_sweep(name: str, extra: Sequence[str], console: Console) -> None:
+    """One study, as a user would type it; its seeds run side by side."""
+    command = ["-m", "trustmm", "-m", *SWEEP, *extra, f"hydra.sweep.dir={OUTPUTS}/sweeps/{name}"]
+    shown = " ".join(f"'{word}'" if "$" in word else word for word in command)
+    console.print(f"$ python {shown}", soft_wrap=True, highlight=False)
+    if subprocess.run([sys.executable, *command]).returncode:
+        raise SystemExit("the sweep failed, see above; the same command tries again what did not finish")
+
+
+def recall_table(title: str, runs: Runs) -> Table:
+    """Mean over seeds of base and rectified, and the paired difference of every seed."""
+    table = Table(title=title, caption=f"mean of {len(SEEDS)} seeds (training and corruption); differences are paired")
+    for column in ("eta", "base", "rectified (mr)", "difference", "by seed"):
+        table.add_column(column, justify="right")
+    for pair in pairs(runs.table, "rectifier", "none", "test/recall@10", [ETA, "rectifier"]):
+        gain = pair.interval.estimate
+        cells = [f"{pair.values[ETA]:g}", f"{pair.base:.4f}", f"{pair.base + gain:.4f}", f"{gain:+.4f}"]
+        table.add_row(*cells, " ".join(f"{value:+.4f}" for value in pair.by_seed.values()))
+    return table
+
+
+def repair_table(runs: Runs) -> Table:
+    """Does the repair repair? Measured against the clean features."""
+    table = Table(title="The repair itself, before -> after", caption="touched: items whose features were permuted")
+    for column in ("eta", "modality", "estimated eta", "cosine to clean, touched", "untouched", "neighbours, touched"):
+        table.add_column(column, justify="right")
+    shown = (("touched", "to_clean"), ("untouched", "to_clean"), ("touched", "knn_overlap"))
+    for eta, rows in runs.table[runs.table["rectifier"] == "mr"].groupby(ETA):
+        for modality in sorted(rows.iloc[0]["modalities"]):
+            cells = [_before_after(rows, modality, group, quantity) for group, quantity in shown]
+            table.add_row(f"{eta:g}", modality, f"{_mean(rows, f'{modality}/eta_hat'):.2f}", *cells)
+    return table
+
+
+def _mean(rows: pd.DataFrame, name: str) -> float:
+    column = f"diagnostics/{name}"
+    return float(rows[column].astype(float).mean()) if column in rows else float("nan")
+
+
+def _before_after(rows: pd.DataFrame, modality: str, group: str, quantity: str) -> str:
+    before, after = (_mean(rows, f"{modality}/{group}/{state}_{quantity}") for state in ("observed", "rectified"))
+    return "" if before != before else f"{before:.2f} -> {after:.2f}"
+
+
+if __name__ == "__main__":
+    main()

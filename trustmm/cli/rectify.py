@@ -1,0 +1,179 @@
+"""``python -m trustmm.cli.rectify``: a data set folder with rectified features, in the layout that toolkits load."""
+
+import csv
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from trustmm import __version__
+from trustmm.cli.run import run_command
+from trustmm.dataset.folder import FolderDataset
+from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
+from trustmm.dataset.new_folder import check_new, new_folder
+from trustmm.dataset.provenance import write_provenance
+from trustmm.run.cell import build_stages
+from trustmm.store.cache import Cache
+from trustmm.store.identity import code_digest, describe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trustmm.dataset.data import Dataset
+    from trustmm.job import Job
+    from trustmm.rectifier.mr import Repair
+
+log = logging.getLogger(__name__)
+LEAST_SUSPECTS = 100
+"""Items in a list of suspects, where there are so many, even if fewer look mismatched."""
+
+
+def main() -> None:
+    """Run `python -m trustmm.cli.rectify`."""
+    run_command(run, "rectify")
+
+
+def run(config: DictConfig) -> None:
+    """Rectify the features of one data set into `config.out`, which appears whole or not at all."""
+    if not config.out:
+        raise ValueError("out must be given: the folder to be made, such as out=/data_mr/sports")
+    out = Path(config.out).expanduser()
+    check_new(out, "out")
+    job, read_data, _ = build_stages(config)
+    if not hasattr(job.rectifier, "lam"):
+        raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
+    data = read_data()
+    if not data.features:
+        raise ValueError(f"dataset {data.name!r} has no features to rectify")
+    source = read_data.folder() if isinstance(read_data, FolderDataset) else None
+    listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
+    files = {name: listed.get(name, feature_file(name)) for name in data.features}
+    with new_folder(out, "out") as workshop:
+        features, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+        facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
+        origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
+        options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
+        provenance = {
+            "name": out.name,
+            "made_by": f"trustmm {__version__}, trustmm.cli.rectify",
+            "sources": [origin],
+            "options": options | {"seed": job.seed},
+            "code_digest": code_digest(type(job.rectifier).__module__),
+            "features": facts,
+        }
+        write_provenance(workshop.folder, provenance)
+    for name, one in facts.items():
+        sys.stdout.write(f"{name}: {mismatch_words(one)}; most suspicious items in {out / one['suspects']}\n")
+    sys.stdout.write(f"rectified {out}\n")
+
+
+def rectified(
+    data: "Dataset", job: "Job", cache: Cache
+) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"]]:
+    """Rectified features, and what was done to each modality: the first stages of a job.
+
+    Raises: ValueError if the rectifier does not fit the data.
+    """
+    from trustmm.job import trained_once
+    from trustmm.run.progress import progress
+
+    clean = data.as_train_data()
+    observed, damage = job.corruption(clean, observed=data.observed)
+    with progress() as show:
+        train, repairs = job.rectifier(
+            observed,
+            trained_once(job, observed, data, cache, show),
+            eta=damage.eta,
+            seed=job.seed,
+            cache=cache,
+            device=job.training.torch_device,
+        )
+    return train.features, repairs
+
+
+def write_folder(
+    folder: Path,
+    name: str,
+    data: "Dataset",
+    features: Mapping[str, "NDArray[np.float32]"],
+    repairs: Mapping[str, "Repair"],
+    files: Mapping[str, str],
+    source: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """Write interactions, features and lists of suspects; facts by modality for the provenance.
+
+    Args:
+        folder: empty.
+        name: stem of the .inter file.
+        data: the interactions.
+        features: rectified, by modality.
+        repairs: reports, by modality.
+        files: file name by modality.
+        source: the folder that the data come from, whose maps of ids are copied; None for embedded data.
+    """
+    splits = (data.train, data.valid, data.test)
+    users, items = (np.concatenate([getattr(split, side) for split in splits]) for side in ("users", "items"))
+    write_inter(folder / f"{name}.inter", users, items, np.repeat(np.arange(len(SPLITS)), [len(one) for one in splits]))
+    for table in (USERS, ITEMS):
+        if source is not None and _is_inside(source / table, source):
+            shutil.copyfile(source / table, folder / table)
+    names = read_names(folder / ITEMS, data.num_items) if (folder / ITEMS).is_file() else None
+    facts: dict[str, dict[str, Any]] = {}
+    for modality, matrix in features.items():
+        np.save(folder / files[modality], matrix)
+        repair, warm = repairs[modality], data.train.item_degree > 0
+        eta_hat = float(repair.eta_hat)
+        suspects = most_suspicious(repair.alignment, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
+        facts[modality] = {"file": files[modality], "shape": list(matrix.shape), "suspects": f"suspects_{modality}.csv"}
+        facts[modality] |= {"rho": float(repair.rho), "mismatched_share": None if math.isnan(eta_hat) else eta_hat}
+        facts[modality] |= {"items_without_training": int((~warm).sum())}
+        write_suspects(folder / facts[modality]["suspects"], suspects, repair.alignment, names)
+    return facts
+
+
+def most_suspicious(
+    alignment: "NDArray[np.float64]", warm: "NDArray[np.bool_]", mismatched_share: float
+) -> "NDArray[np.int64]":
+    """Items with the lowest alignment, worst first: as many as look mismatched, and `LEAST_SUSPECTS` at least.
+
+    Items without training pairs are left out: their anchor was never trained, so their score says nothing.
+
+    Args:
+        alignment: cosine of an item's anchor and its own projected features, (I,).
+        warm: items with training pairs, (I,).
+        mismatched_share: of the warm items.
+    """
+    judged = np.flatnonzero(warm)
+    count = min(len(judged), max(LEAST_SUSPECTS, math.ceil(mismatched_share * len(judged))))
+    return judged[np.argsort(alignment[judged], kind="stable")[:count]]
+
+
+def write_suspects(
+    path: Path, suspects: "NDArray[np.int64]", alignment: "NDArray[np.float64]", names: Sequence[str] | None
+) -> None:
+    """Write a table itemID, item (its name in the sources, where known), score: the alignment, low is suspicious."""
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["itemID", *(["item"] if names else []), "score"])
+        for item in suspects.tolist():
+            writer.writerow([item, *([names[item]] if names else []), f"{alignment[item]:.6f}"])
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
+def mismatch_words(facts: Mapping[str, Any]) -> str:
+    """The estimated share in words."""
+    share = facts["mismatched_share"]
+    return "share of mismatched items not estimated" if share is None else f"about {share:.0%} of the items mismatched"
+
+
+if __name__ == "__main__":
+    main()

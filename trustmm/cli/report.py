@@ -1,0 +1,59 @@
+"""``python -m trustmm.report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics, claims of finished runs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trustmm.report.runs.mlflow import log_report, parents_of, read_mlflow
+from trustmm.report.runs.read import Runs, combine, read_sweeps
+from trustmm.report.write import write_report
+
+DESCRIPTION = """
+Reads finished jobs and writes the paper's tables and figures with honest statistics: report.md (all of it), every table
+as .md, .csv and .tex, every figure as .png and .svg. docs/report.md explains how to read them.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exit status 1 with one message where there is nothing to report."""
+    options = _parser().parse_args(arguments)
+    try:
+        runs = _read(options)
+        if not len(runs.table) and not runs.failures:
+            raise ValueError("there is no finished or failed job to report")
+        page, *others = write_report(runs, options.out, title=options.title, claims_only=options.claims)
+        for parent, uri in {} if options.no_log else parents_of(runs).items():
+            log_report(uri, parent, [page, *others])
+    except ValueError as error:
+        sys.stderr.write(f"trustmm.report: {error}\n")
+        raise SystemExit(1) from error
+    done = f"{len(runs.table)} finished jobs, {len(runs.failures)} failed, {len(runs.absent)} never ran"
+    sys.stdout.write(f"{done}: {page}\n")
+
+
+def _read(options: argparse.Namespace) -> Runs:
+    parts = [read_sweeps(options.sweeps)] if options.sweeps else []
+    if options.mlflow:
+        cache = options.out / "mlflow"
+        parts.append(read_mlflow(options.mlflow, cache, experiment=options.experiment, parent=options.parent))
+    if not parts:
+        raise ValueError("give sweep folders (outputs/sweeps/NAME) or --mlflow URI with --experiment or --parent")
+    return combine(parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m trustmm.report", description=DESCRIPTION)
+    parser.add_argument("sweeps", nargs="*", type=Path, help="sweep folders, or a folder of jobs such as outputs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report, made if missing")
+    parser.add_argument("--title", default="Report", help="first line of report.md")
+    parser.add_argument("--mlflow", metavar="URI", help="read runs from this store, such as sqlite:///mlflow.db")
+    parser.add_argument("--experiment", help="name of the experiment in the store")
+    parser.add_argument("--parent", metavar="RUN_ID", help="only the jobs of this sweep")
+    parser.add_argument("--claims", action="store_true", help="only the claims, as for many sweeps together")
+    parser.add_argument("--no-log", action="store_true", help="do not log the report to the sweep's parent run")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

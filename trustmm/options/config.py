@@ -1,0 +1,68 @@
+"""The frame of a configuration: which groups and keys there are, and where the YAML files live."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from trustmm.store.cache import digest
+
+STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
+"""Groups whose options are built, in order of a job."""
+
+
+@dataclass
+class JobConfig:
+    """Top level of a configuration. A group's keys are those of its option's constructor, see `build`."""
+
+    dataset: Any = MISSING
+    corruption: Any = MISSING
+    prior: Any = MISSING
+    rectifier: Any = MISSING
+    edit: Any = MISSING
+    backbone: Any = MISSING
+    training: Any = MISSING
+    evaluation: Any = MISSING
+    tracking: Any = MISSING
+    seed: int = 0
+    resume: bool = True
+    output_dir: str = "outputs"
+    cache_dir: str = "${output_dir}/cache"
+
+
+@dataclass
+class RectifyConfig(JobConfig):
+    """Top level of `trustmm.cli.rectify`: a job's, and where the folder goes."""
+
+    out: str | None = None
+
+
+def config_folder() -> Path:
+    """The folder of the YAML files: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def register() -> None:
+    """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
+    store = ConfigStore.instance()
+    store.store(name="job_schema", node=JobConfig)
+    store.store(name="rectify_schema", node=RectifyConfig)
+    for name in ("eta_of", "modality_weight", "k_of", "modalities"):
+        store.store(group="schema", name=name, node=_open_node(name))
+    OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
+
+
+def _open_node(name: str) -> DictConfig:
+    """A mapping by modality that accepts ``group.name.MODALITY=value`` without a plus sign."""
+    node = OmegaConf.create({name: {}})
+    node[name]._set_flag("struct", False)
+    return node
+
+
+def _sweep_id(overrides: list[str], config_name: str = "config") -> str:
+    """Name of a sweep: the same command, in any order of its arguments, is the same sweep; a template leads."""
+    name = digest(sorted(overrides))[:12]
+    return name if config_name == "config" else f"{config_name}-{name}"

@@ -1,0 +1,1 @@
+"""Pages of a job, a sweep, a data set."""

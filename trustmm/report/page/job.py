@@ -1,0 +1,68 @@
+"""Table and figures of one job, for its folder and its page in the tracking store."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from trustmm.store.job_folder import Stored
+
+matplotlib.use("Agg")
+GROUPS = ("touched", "untouched", "cold")
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
+"""Okabe and Ito's colours, safe for colour-blind readers."""
+
+
+def describe_job(stored: Stored) -> str:
+    """The outcome as a small Markdown table, the first thing on a run's page."""
+    names = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+    rows = {"validation": stored.summary["valid"], "**test**": stored.summary["test"]}
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {split} | {' | '.join(f'{row[name]:.4f}' for name in names)} |" for split, row in rows.items()]
+    facts = f"{stored.summary['evaluated_users']} users, best epoch {stored.summary['best_epoch']}"
+    return "\n".join([*lines, "", f"{facts}; figures and per-user values are under Artifacts."])
+
+
+def draw_job(stored: Stored) -> None:
+    """Write ``history.png`` and, where features were rectified, ``repair.png`` into the folder of a job."""
+    lines = (stored.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    history = [json.loads(line) for line in lines]
+    _history([line for line in history if line["stage"] == "backbone"], stored).savefig(stored.folder / "history.png")
+    repair = {name: value for name, value in stored.summary["diagnostics"].items() if name.count("/") == 2}
+    if repair:
+        _repair(repair).savefig(stored.folder / "repair.png")
+
+
+def _history(epochs: list[Mapping[str, Any]], stored: Stored) -> Figure:
+    figure = Figure(figsize=(8, 3), layout="constrained", dpi=120)
+    loss, valid = figure.subplots(1, 2)
+    number = [epoch["epoch"] for epoch in epochs]
+    for name, style in zip(epochs[0]["losses"], ("-", "--", ":", "-."), strict=False):
+        loss.plot(number, [epoch["losses"][name] for epoch in epochs], style, color=BLUE, label=name)
+    loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    loss.legend(frameon=False)
+    valid.plot(number, [epoch["valid"]["recall@10"] for epoch in epochs], color=BLUE)
+    valid.axvline(stored.summary["best_epoch"], color=GREY, linewidth=0.8)
+    valid.annotate(f" best, epoch {stored.summary['best_epoch']}", (stored.summary["best_epoch"], 0), color=GREY)
+    valid.set(xlabel="epoch", ylabel="validation Recall@10", ylim=(0, None))
+    return figure
+
+
+def _repair(numbers: Mapping[str, float]) -> Figure:
+    """Cosine to the clean features and overlap of neighbours, before and after, by modality and group."""
+    modalities = sorted({name.split("/")[0] for name in numbers})
+    figure = Figure(figsize=(8, 2.6 * len(modalities)), layout="constrained", dpi=120)
+    rows = figure.subplots(len(modalities), 2, squeeze=False)
+    quantities = (("to_clean", "cosine to the clean feature"), ("knn_overlap", "neighbours shared with clean"))
+    for modality, axes in zip(modalities, rows, strict=True):
+        groups = [group for group in GROUPS if f"{modality}/{group}/items" in numbers]
+        for axis, (quantity, label) in zip(axes, quantities, strict=True):
+            for offset, (state, colour) in enumerate((("observed", GREY), ("rectified", ORANGE))):
+                heights = [numbers[f"{modality}/{group}/{state}_{quantity}"] or 0 for group in groups]
+                places = [place + (offset - 0.5) * 0.38 for place in range(len(groups))]
+                axis.bar(places, heights, width=0.36, color=colour, label=state)
+            axis.set(ylabel=label, ylim=(0, 1.05), title=modality, xticks=range(len(groups)), xticklabels=groups)
+    rows[0][0].legend(frameon=False)
+    return figure

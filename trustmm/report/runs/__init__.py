@@ -1,0 +1,1 @@
+"""Finished jobs as tables of runs."""

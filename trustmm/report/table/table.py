@@ -1,0 +1,107 @@
+"""A table in three forms: Markdown for reading, CSV for computing, LaTeX for a paper."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trustmm.report.evidence.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value of a table, shown with its digits."""
+
+    value: float
+    digits: int = 4
+    bold: bool = False
+    signed: bool = False
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.value):
+            return ""
+        return f"{self.value:{'+' if self.signed else ''}.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text and numbers under a caption."""
+
+    name: str
+    """Stem of its files."""
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    """Text or `Number`."""
+    caption: str = ""
+    notes: Sequence[str] = field(default=())
+
+    def markdown(self) -> str:
+        """As Markdown, title first, caption below."""
+        lines = [f"| {' | '.join(self.columns)} |", "|" + "---|" * len(self.columns)]
+        lines += [f"| {' | '.join(_markdown(value) for value in row)} |" for row in self.rows]
+        below = [text for text in (self.caption, *self.notes) if text]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *[f"{text}\n" for text in below]])
+
+    def csv(self) -> str:
+        """As CSV with unrounded numbers; the caption is not in it."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([[_raw(value) for value in row] for row in self.rows])
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """As a LaTeX table for the package booktabs."""
+        numeric = [all(isinstance(row[place], Number) or not row[place] for row in self.rows) for place in self._places]
+        layout = "".join("r" if right else "l" for right in numeric)
+        lines = [" & ".join(_latex(value) for value in row) + r" \\" for row in self.rows]
+        caption = escape(" ".join([f"{self.title.rstrip('.')}.", self.caption.replace("**", ""), *self.notes]).strip())
+        head = " & ".join(escape(column) for column in self.columns) + r" \\"
+        start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{self.name}}}"]
+        body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", head, r"\midrule", *lines, r"\bottomrule"]
+        return "\n".join([*start, *body, r"\end{tabular}", r"\end{table}", ""])
+
+    @property
+    def _places(self) -> range:
+        return range(len(self.columns))
+
+
+def _markdown(value: Any) -> str:
+    text = str(value).replace("|", r"\|")
+    return f"**{text}**" if isinstance(value, Number) and value.bold and text else text
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, Number):
+        return repr(float(value.value)) if math.isfinite(value.value) else ""
+    return value
+
+
+def _latex(value: Any) -> str:
+    text = escape(str(value))
+    return rf"\textbf{{{text}}}" if isinstance(value, Number) and value.bold and text else text
+
+
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_SPECIAL |= {"<": r"$<$", ">": r"$>$", "η": r"$\eta$", "±": r"$\pm$"}
+
+
+def escape(text: str) -> str:
+    """Text with LaTeX's own signs made harmless."""
+    return "".join(_SPECIAL.get(sign, sign) for sign in text)
+
+
+def interval_text(interval: Interval, digits: int = 4) -> str:
+    """The interval in brackets; what one seed says about it is nothing."""
+    if interval.num_seeds == 1:
+        return "one seed"
+    return f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def p_text(p: float) -> str:
+    """A p value, never 0."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

@@ -1,0 +1,1 @@
+"""One job to a stored and tracked result."""

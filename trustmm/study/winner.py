@@ -1,0 +1,111 @@
+"""``python -m trustmm.study.winner SWEEP_FOLDER``: the winners of a finished study as options of the group experiment.
+
+Writes ``conf/experiment/tuned/BACKBONE_DATASET.yaml`` for the study without a repair and ``..._RECTIFIER.yaml`` for one
+with: each chooses backbone, data and rectifier, and sets what was tuned. Afterwards::
+
+    python -m trustmm -m experiment=tuned/freedom_sports,tuned/freedom_sports_mr seed=0,1,2,3,4
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from trustmm.options.config import config_folder
+from trustmm.store.cache import atomic
+from trustmm.study.summary import SUMMARY
+
+CHOSEN = ("dataset", "backbone", "rectifier")
+"""Groups that a winner is for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the winners of all studies in a sweep folder; exit status 1 with one message if there are none."""
+    parser = argparse.ArgumentParser(prog="python -m trustmm.study.winner", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of the sweep, such as outputs/sweeps/tune_backbone-0123456789ab")
+    parser.add_argument(
+        "--to", type=Path, default=config_folder() / "experiment" / "tuned", help="default: %(default)s"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        for path in write_winners(options.folder, options.to):
+            sys.stdout.write(f"{path}\n")
+    except ValueError as error:
+        sys.stderr.write(f"trustmm: {error}\n")
+        raise SystemExit(1) from None
+
+
+def write_winners(folder: Path, to: Path) -> list[Path]:
+    """Write an option for every study of a sweep.
+
+    Args:
+        folder: of the sweep.
+        to: where the options go.
+
+    Returns: the files.
+
+    Raises: ValueError if there is no study, one is not complete, has several metrics, or two would share a file.
+    """
+    found = sorted([*folder.glob(SUMMARY), *folder.glob(f"*/{SUMMARY}")])
+    if not found:
+        raise ValueError(f"{folder} holds no {SUMMARY}; give the folder of a sweep with hydra/sweeper=trustmm_optuna")
+    options: dict[str, str] = {}
+    for path in found:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_unfinished(study)
+        name = winner_name(study)
+        if name in options:
+            raise ValueError(f"two studies in {folder} are for {name}")
+        options[name] = winner_option(study)
+    for name, text in options.items():
+        with atomic(to / f"{name}.yaml") as path:
+            path.write_text(text, encoding="utf-8")
+    return [to / f"{name}.yaml" for name in options]
+
+
+def winner_name(study: Mapping[str, Any]) -> str:
+    """Stem of the option's file."""
+    choices = study["best"][0]["choices"]
+    name = f"{choices['backbone']}_{choices['dataset']}"
+    return name if choices["rectifier"] == "none" else f"{name}_{choices['rectifier']}"
+
+
+def winner_option(study: Mapping[str, Any]) -> str:
+    """The option's text: deltas only, seeds left out."""
+    (best,) = study["best"]
+    kept = [f"{key.lstrip('+')}={value}" for key, value in best["params"].items() if _is_tuned(key, best["choices"])]
+    values = OmegaConf.from_dotlist(kept)
+    (metric, score), counts = next(iter(best["values"].items())), study["trials"]
+    told = counts["finished"] + counts["pruned"]
+    groups = dict.fromkeys([*CHOSEN, *(key for key in best["params"] if key in best["choices"])])
+    head = [
+        "# @package _global_",
+        f"# Best of {told} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
+        f"# Written by python -m trustmm.study.winner from the study {study['name']}; trial {best['trial']}:",
+        f"# {' '.join(best['overrides'])}",
+        "defaults:",
+        *(f"  - override /{group}: {best['choices'][group]}" for group in groups),
+        "  - _self_",
+    ]
+    return "\n".join(head) + "\n" + OmegaConf.to_yaml(values)
+
+
+def _is_tuned(key: str, choices: Mapping[str, str]) -> bool:
+    """Whether a key is a hyper-parameter of the winner: no seed, no group, nothing of a repair that is not there."""
+    idle = choices["rectifier"] == "none" and key.startswith("rectifier.")
+    return not (idle or key in choices or key.split(".")[-1] == "seed")
+
+
+def _refuse_unfinished(study: Mapping[str, Any]) -> None:
+    if not study["complete"]:
+        raise ValueError(f"the study {study['name']} is not complete; repeat its command to go on")
+    if len(study["metrics"]) > 1:
+        raise ValueError(f"the study {study['name']} has several metrics and no single winner; choose by hand")
+
+
+if __name__ == "__main__":
+    main()

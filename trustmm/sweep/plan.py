@@ -1,0 +1,218 @@
+"""The controller's part of a sweep: all cells composed, built and checked before one starts, then kept account of.
+
+A launcher makes one `Sweep` for a command. A sweeper that has all its cells at once calls the launcher; one that
+chooses as it goes (Optuna) does the same by hand::
+
+    tasks = sweep.prepare([["seed=0"], ["seed=1"]])        # Tasks, in the same order; equal job_ids are one job
+    outcome = sweep.reuse(task)                            # of a job that is finished and known to tracking, or None
+    executor.submit(task) ... task, outcome = executor.wait()
+    sweep.record(task, outcome)                            # cells.csv, the runs of processes that died
+    sweep.finish("FINISHED")                               # parent runs: status, aggregated table and figure
+"""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
+from trustmm.store.cache import digest
+from trustmm.store.job_folder import read_result, record_cell, write_failures
+from trustmm.sweep.engine import Outcome, Task
+from trustmm.sweep.worker import UNREADABLE, Assignment
+from trustmm.tracking.mlflow import TrackingError
+from trustmm.tracking.mlflow_run import public
+
+if TYPE_CHECKING:
+    from trustmm.store.job_folder import Stored
+    from trustmm.tracking.mlflow import NoTracking, Status
+
+log = logging.getLogger(__name__)
+Compose = Callable[[Sequence[str]], DictConfig]
+"""From the overrides of a job to its configuration, Hydra's node included."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    cell: Cell
+    assignment: Assignment
+
+    @property
+    def task(self) -> Task:
+        return self.assignment.task
+
+
+class Sweep:
+    """The cells of one command and what became of them.
+
+    Args:
+        compose: Hydra's composition under the command line's configuration.
+        folder: of the sweep; its name is the sweep's id, so the same command finds it again.
+    """
+
+    def __init__(self, compose: Compose, folder: Path) -> None:
+        self.folder = folder
+        self._compose = compose
+        self._planned: dict[int, _Planned] = {}
+        self._digests: dict[str, str] = {}
+        self._parents: dict[NoTracking, str | None] = {}
+        self._outcomes: dict[int, Outcome] = {}
+
+    @property
+    def parents(self) -> "dict[NoTracking, str | None]":
+        """The parent run in each tracking store of the cells; for nearly all sweeps it is one."""
+        return self._parents
+
+    def prepare(self, overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Task]:
+        """Tasks of these cells, after all of them were found sound and the tracking stores are ready.
+
+        Args:
+            overrides: of every cell.
+            first_number: of the first cell; the others follow.
+
+        Returns: a task per cell, in order; cells of the same identity have the same job_id and are to run once.
+
+        Raises: ValueError that names the first mistake; nothing has started then.
+        """
+        cells = [self._build(words, first_number + place) for place, words in enumerate(overrides)]
+        self._read_data(cells)
+        self._open_parents(cells)
+        tasks = []
+        for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
+            job_id = identity_facts(cell, self._digests[_data_key(cell)])["job_id"]
+            task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
+            config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute())
+            self._planned[task.number] = _Planned(cell, assignment)
+            tasks.append(task)
+        return tasks
+
+    def assignment(self, task: Task) -> Assignment:
+        """What the task's process is to be told."""
+        return self._planned[task.number].assignment
+
+    def metrics(self, task: Task) -> list[str]:
+        """Validation metrics that the task will have."""
+        from trustmm.evaluation.metrics import NAMES
+
+        cutoffs = self._planned[task.number].cell.job.evaluation.cutoffs
+        return [f"{name}@{k}" for k in cutoffs for name in NAMES]
+
+    def stored(self, task: Task) -> "Stored | None":
+        """The result of a finished task."""
+        return read_result(task.folder, task.job_id)
+
+    def reuse(self, task: Task) -> Outcome | None:
+        """The outcome of a job that has finished before and that the tracking store knows; None if it is to be run."""
+        cell = self._planned[task.number].cell
+        stored = self.stored(task) if cell.config.resume else None
+        if stored is None:
+            return None
+        run_id = cell.tracking.find(task.job_id)
+        if run_id is None and self._parents[cell.tracking] is not None:
+            return None
+        return Outcome("FINISHED", "", run_id, stored.summary["valid"])
+
+    def record(self, task: Task, outcome: Outcome) -> None:
+        """Keep what became of a task: a line in ``cells.csv``, or a true status for a run whose process died."""
+        self._outcomes[task.number] = outcome
+        if outcome.status == "FINISHED":
+            record_cell(self.folder, cell_name(task), task.job_id, outcome.run_id)
+        else:
+            tracking = self._planned[task.number].cell.tracking
+            parent = self._parents[tracking]
+            tracking.close_orphans(task.job_id, status=outcome.status, reason=outcome.reason, parent=parent)
+
+    def finish(self, status: "Status", note: str | None = None) -> None:
+        """Write ``summary.csv``, ``failed.csv`` and the figure, and close the parent runs with them.
+
+        Args:
+            status: of the parent runs.
+            note: Markdown of a sweeper that has written a report of its own, instead of all these.
+        """
+        note = self._summarise() if note is None else note
+        for tracking, run_id in self._parents.items():
+            if run_id is not None:
+                tracking.finish_parent(run_id, status, self.folder, note)
+
+    def _summarise(self) -> str:
+        """The files of the sweep's end; the table as Markdown."""
+        from trustmm.report.page.sweep import Row, draw, markdown, pivot, table_text
+
+        done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
+        failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
+        write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
+        stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
+        rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
+        if not rows:
+            return ""
+        (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
+        table = pivot(rows)
+        if any(run_id is not None for run_id in self._parents.values()):
+            draw(table).savefig(self.folder / "summary.png")
+        return markdown(table)
+
+    def _build(self, words: Sequence[str], number: int) -> Cell:
+        config = self._compose(words)
+        with open_dict(config):
+            config.hydra.job.id, config.hydra.job.num = str(number), number
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(config)
+        try:
+            choices = dict(config.hydra.runtime.choices)
+            plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            cell = build_cell(plain, choices)
+            return Cell(OmegaConf.create(plain_config(plain)), cell.choices, cell.job, cell.read_data, cell.tracking)
+        finally:
+            HydraConfig.instance().cfg = before
+
+    def _read_data(self, cells: Sequence[Cell]) -> None:
+        """The digest of each distinct dataset, read once; and whether the jobs fit it."""
+        from trustmm.job import check_fit
+
+        errors = []
+        fresh: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if _data_key(cell) not in self._digests:
+                fresh.setdefault(_data_key(cell), []).append(cell)
+        for key, group in fresh.items():
+            try:
+                data = group[0].read_data()
+            except Exception as error:  # noqa: BLE001 - its jobs will fail with this reason, the others go on
+                errors.append(error)
+                log.warning("the data of %d jobs cannot be read: %s", len(group), error)
+                self._digests[key] = UNREADABLE
+                continue
+            for cell in group:
+                check_fit(cell.job, data)
+            self._digests[key] = data.digest
+        if errors and len(errors) == len(fresh):
+            raise errors[0]
+
+    def _open_parents(self, cells: Sequence[Cell]) -> None:
+        for tracking in dict.fromkeys(cell.tracking for cell in cells):
+            if tracking in self._parents:
+                continue
+            name, tags = self.folder.name, {"command": public(shlex.join(["trustmm", *sys.argv[1:]]))}
+            try:
+                tracking.initialise()
+                self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
+            except TrackingError as error:
+                raise ValueError(str(error)) from error
+
+
+def cell_name(task: Task) -> str:
+    """A cell as the user typed it, without what concerns Hydra."""
+    own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
+    return public(" ".join(own))
+
+
+def _data_key(cell: Cell) -> str:
+    plain = OmegaConf.to_container(cell.config.dataset, resolve=True)
+    return digest(plain)

@@ -1,0 +1,36 @@
+"""What Slurm starts: one task in this process; exit status 1 unless it finished, so that Slurm says FAILED."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from trustmm.process.signals import explain_termination
+from trustmm.sweep.pool.pool import log_to
+from trustmm.sweep.worker import Assignment, forget_outcome, work
+
+
+def main(path: Path) -> int:
+    """Run the assignment in the JSON file `path`; the exit status."""
+    signal.signal(signal.SIGUSR2, _time_is_up)
+    assignment = Assignment.from_json(path.read_text(encoding="utf-8"))
+    forget_outcome(assignment)  # of a run that was preempted
+    threads = min(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), len(os.sched_getaffinity(0)))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    log_to(assignment)
+    import torch
+
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but for `work`: Slurm repeats it while the outcome is written
+    return 0 if work(assignment).status == "FINISHED" else 1
+
+
+def _time_is_up(number: int, frame: FrameType | None) -> None:
+    """Slurm's warning before the time limit, which submitit asks for: end while there is time to say so."""
+    explain_termination("timeout: came near Slurm's time limit (hydra.launcher.timeout_min)")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

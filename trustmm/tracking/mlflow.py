@@ -1,0 +1,274 @@
+"""Runs in MLflow: one parent per sweep, one child per job, and a status that is the truth.
+
+The controller calls `initialise` and `parent` before any job starts; what fails there is a `TrackingError`. From then
+on a failing store costs a warning, never a training. MLflow loads on first use, so importing this module is cheap.
+"""
+
+import fcntl
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+from trustmm.tracking.mlflow_run import (
+    INCOMPLETE,
+    DatasetInfo,
+    Guard,
+    MLflowRun,
+    Run,
+    Status,
+    connect,
+    log_params,
+    origin,
+    public,
+    set_tags,
+    short,
+    tag_values,
+)
+
+__all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
+
+_STORE = re.compile(
+    r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*"
+)
+
+
+class TrackingError(RuntimeError):
+    """The tracking store cannot be used; found before any job has started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoTracking:
+    """Jobs leave only their own files; also the interface of every tracking."""
+
+    uri: str
+    experiment: str
+
+    def initialise(self) -> None:
+        """Make the store ready, once, before any job; repeating it does no harm."""
+
+    def parent(self, sweep_id: str, *, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
+        """Id of the parent run of a sweep, created or found again; None where nothing is kept."""
+        return None
+
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        parent_run_id: str | None = None,
+        dataset: DatasetInfo | None = None,
+    ) -> Iterator[Run]:
+        """The run of one job: FINISHED when the block ends, FAILED when it raises, KILLED when it is interrupted."""
+        yield Run()
+
+    def find(self, job_id: str) -> str | None:
+        """A finished run of this job without holes, if there is one."""
+        return None
+
+    def close_orphans(
+        self, job_id: str, *, status: Status = "KILLED", reason: str = "", parent: str | None = None
+    ) -> None:
+        """Give a true end to what this job's processes left RUNNING when they died.
+
+        Args:
+            job_id: identity of the job.
+            status: what the controller saw, if it did.
+            reason: why they died, if somebody knows.
+            parent: run of the sweep whose launcher has seen the job end, so that its run is closed wherever it ran;
+                without one only those whose process on this host is known to be dead.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLflowTracking(NoTracking):
+    """Runs in an MLflow store: a database file, a database or a server.
+
+    Processes that write to it should be started afresh (spawn, subprocess, Slurm), not forked from one that did.
+
+    Args:
+        uri: such as ``sqlite:///mlflow.db``, relative to the working directory.
+        experiment: name of the study; its artefacts lie in ``mlartifacts/`` beside a database file.
+
+    Raises: ValueError for a folder of files, which MLflow refuses since 3.13, and for an empty experiment.
+    """
+
+    _guard: Guard = field(default_factory=Guard, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not _STORE.fullmatch(self.uri):
+            raise ValueError(
+                "tracking.uri must be a database file such as sqlite:///mlflow.db, a server (http, https) or a "
+                f"database (postgresql, mysql, mssql), got {public(self.uri)!r}; MLflow refuses folders since 3.13"
+            )
+        if not self.experiment.strip() or len(self.experiment) > 500:
+            raise ValueError(f"tracking.experiment must have 1 to 500 characters, got {self.experiment[:80]!r}")
+
+    def initialise(self) -> None:
+        """Create schema and experiment under a file lock: many processes on a fresh sqlite file leave it corrupt."""
+        with self._start(), self._lock():
+            if self._database is not None:
+                with closing(sqlite3.connect(self._database)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")  # readers beside a writer; the file remembers
+            client = self._client()
+            found = client.get_experiment_by_name(self.experiment)
+            if found is None:
+                client.create_experiment(self.experiment, artifact_location=self._artifact_location)
+            elif found.lifecycle_stage != "active":
+                raise ValueError(f"experiment {self.experiment!r} was deleted; choose another tracking.experiment")
+
+    def parent(self, sweep_id: str, *, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+        """Id of the parent run with the tag `sweep_id`: found again and set RUNNING, or created."""
+        with self._start(), self._lock():
+            client = self._client()
+            tags = {**origin(), **tags, "sweep_id": sweep_id, "role": "sweep"}
+            for found in self._search({"sweep_id": sweep_id, "role": "sweep"}):
+                run_id = str(found.info.run_id)
+                client.update_run(run_id, status="RUNNING")
+                set_tags(client, run_id, tags)
+                return run_id
+            run_id = self._create(client, name, tags)
+            log_params(client, run_id, params)
+            return run_id
+
+    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
+        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
+        run = MLflowRun(self._client, lambda client: str(run_id))
+        if artifacts is not None:
+            run.log_files(artifacts)
+        if note:
+            run.set_tags({"mlflow.note.content": note})
+        run.finish(status)
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        parent_run_id: str | None = None,
+        dataset: DatasetInfo | None = None,
+    ) -> Iterator[Run]:
+        """The run of one job, with a status that is true; whatever ended the block is raised again."""
+        child = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
+        labels, started = {**origin(), "role": "job", **tags, **child}, int(time.time() * 1000)
+        run = MLflowRun(self._client, lambda client: self._create(client, name, labels, started))
+        try:
+            run.describe(params, dataset)
+            yield run
+            run.finish("FINISHED")
+        except BaseException as reason:
+            run.finish("FAILED" if isinstance(reason, Exception) else "KILLED", reason)
+            raise
+
+    def find(self, job_id: str) -> str | None:
+        """A finished run of this job without holes, if there is one."""
+        runs = self._guard.attempt("look for a run", lambda: self._search({"job_id": job_id}, "FINISHED"))
+        return next((run.info.run_id for run in runs or [] if INCOMPLETE not in run.data.tags), None)
+
+    def close_orphans(
+        self, job_id: str, *, status: Status = "KILLED", reason: str = "", parent: str | None = None
+    ) -> None:
+        """See the base class."""
+        for orphan in (
+            self._guard.attempt("look for orphans", lambda: self._search({"job_id": job_id}, "RUNNING")) or []
+        ):
+            tags = orphan.data.tags
+            seen = parent is not None and tags.get("mlflow.parentRunId") == parent
+            pid = tags.get("pid", "") if tags.get("host") == socket.gethostname() else ""
+            if seen or (pid.isdigit() and not _is_alive(int(pid))):
+                self._close(orphan.info.run_id, status, reason or f"process {pid} ended without a word")
+
+    def _close(self, run_id: str, status: Status, reason: str) -> None:
+        run = MLflowRun(self._client, lambda client: run_id)
+        run.set_tags({"error": reason})
+        run.finish(status)
+
+    @property
+    def _database(self) -> Path | None:
+        """The sqlite file; None for a server."""
+        match = _STORE.fullmatch(self.uri)
+        return Path(match["file"]).absolute() if match and match["file"] else None
+
+    @property
+    def _artifact_location(self) -> str | None:
+        """A folder beside the database file, inside `mlartifacts` whatever the name; a server chooses its own."""
+        if self._database is None:
+            return None
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", self.experiment)[:80]
+        if safe != self.experiment:
+            safe += "-" + blake2b(self.experiment.encode(), digest_size=4).hexdigest()
+        return (self._database.parent / "mlartifacts" / safe).as_uri()
+
+    def _client(self) -> Any:
+        if self._database is None:
+            return connect(self.uri)
+        if not self._database.exists():  # MLflow would create it, at the same time as other jobs
+            raise FileNotFoundError(f"{self._database} is gone")
+        return connect(f"sqlite:///{self._database}")
+
+    def _experiment_id(self, client: Any) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            raise LookupError(f"the store has no experiment {self.experiment!r}")
+        return str(found.experiment_id)
+
+    def _create(self, client: Any, name: str, tags: Mapping[str, Any], started: int | None = None) -> str:
+        new = client.create_run(self._experiment_id(client), started, tag_values(tags), name)
+        return str(new.info.run_id)
+
+    def _search(self, tags: Mapping[str, str], status: Status | Literal["RUNNING"] | None = None) -> list[Any]:
+        """The newest 100 runs with these tags and this status."""
+        terms = [f"tags.{name} = '{_plain(value)}'" for name, value in tags.items()]
+        terms += [f"attributes.status = '{status}'"] if status else []
+        client = self._client()
+        return list(client.search_runs([self._experiment_id(client)], " and ".join(terms), max_results=100))
+
+    @contextmanager
+    def _start(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as reason:
+            raise TrackingError(
+                f"cannot use tracking.uri={public(self.uri)}: {short(reason)}; "
+                "see that it can be reached and written, or switch tracking off with tracking=none"
+            ) from reason
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self._database is None:
+            yield
+            return
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{self._database}.lock", "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _plain(value: str) -> str:
+    if not re.fullmatch(r"[\w.:/@+ -]+", value):
+        raise ValueError(f"a tag to search by may hold letters, digits and _.:/@+- only, got {value!r}")
+    return value
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,258 @@
+"""One run in MLflow: requests within its limits, failures counted and survived."""
+
+import getpass
+import json
+import logging
+import os
+import posixpath
+import re
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from trustmm.process.signals import signals_wait
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+INCOMPLETE = "tracking_failures"
+"""Tag: how many calls the store refused, so that a run with holes is known as one."""
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the last line on stdout is ours
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is gone delays a training by seconds, not minutes
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The data of a run, as MLflow's Dataset column shows them."""
+
+    name: str
+    digest: str
+    """Content digest; MLflow keeps 36 characters."""
+    profile: str
+    """JSON object of sizes, such as the number of users."""
+    source: str
+    """Where the data come from: a folder, an address, the word "synthetic"."""
+
+
+class Run:
+    """What a job says about itself; this one forgets it."""
+
+    run_id: str | None = None
+    """MLflow's id; None where nothing is kept."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers in one request; MLflow shows "recall@10" as "recall_at_10"."""
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set or replace tags."""
+
+    def log_files(self, folder: Path) -> None:
+        """Log every file below `folder` as an artefact."""
+
+    def log_text(self, text: str, file: str) -> None:
+        """Log a text as the artefact `file`, such as "notes/error.txt"."""
+
+
+@dataclass
+class Guard:
+    """Turns failures of the store into one warning and a count."""
+
+    failures: int = 0
+
+    def attempt(self, action: str, do: Callable[[], T]) -> T | None:
+        """What `do` returns, or None where it fails; a signal waits for its end."""
+        try:
+            with signals_wait():
+                return do()
+        except Exception as reason:  # noqa: BLE001 - whatever the store does, the training goes on
+            self.failures += 1
+            level = logging.WARNING if self.failures == 1 else logging.DEBUG
+            log.log(level, "tracking: could not %s, going on without it: %s", action, short(reason))
+            return None
+
+
+class MLflowRun(Run):
+    """A run that survives its store: created by the first call that succeeds, every failure counted.
+
+    Args:
+        client: connects to the store.
+        create: makes the run and returns its id.
+    """
+
+    def __init__(self, client: Callable[[], Any], create: Callable[[Any], str]) -> None:
+        self._client, self._create, self._guard = client, create, Guard()
+
+    def describe(self, params: Mapping[str, Any], dataset: DatasetInfo | None) -> None:
+        """Log what is known before the job starts."""
+        self._attempt("log params", lambda client, run: log_params(client, run, params))
+        if dataset is not None:
+            self._attempt("log the dataset", lambda client, run: _log_dataset(client, run, dataset))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers in one request (a thousand each if more), infinities as NaN."""
+        self._attempt("log metrics", lambda client, run: _log_metrics(client, run, metrics, step or 0))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set or replace tags."""
+        self._attempt("set tags", lambda client, run: set_tags(client, run, tags))
+
+    def log_files(self, folder: Path) -> None:
+        """Log every file below `folder` as an artefact."""
+        self._attempt("log files", lambda client, run: client.log_artifacts(run, str(folder)))
+
+    def log_text(self, text: str, file: str) -> None:
+        """Log a text as an artefact."""
+        self._attempt("log text", lambda client, run: client.log_text(run, text, file))
+
+    def finish(self, status: Status, reason: BaseException | None = None) -> None:
+        """Set the status; tags say what ended the job and how many calls the store refused."""
+
+        def end(client: Any, run: str) -> None:
+            tags = {} if reason is None else {"error": f"{type(reason).__name__}: {reason}"}
+            if self._guard.failures:
+                tags[INCOMPLETE] = str(self._guard.failures)
+            set_tags(client, run, tags)
+            client.set_terminated(run, status)
+
+        self._attempt(f"set the status {status}", end)
+
+    def _attempt(self, action: str, do: Callable[[Any, str], None]) -> None:
+        def call() -> None:
+            client = self._client()
+            if self.run_id is None:
+                self.run_id = self._create(client)
+            do(client, self.run_id)
+
+        self._guard.attempt(action, call)
+
+
+@cache
+def connect(uri: str) -> Any:
+    """MLflow's client, quiet: its errors come back as exceptions, its migrations are nobody's news."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+
+        for noisy in ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        return MlflowClient(uri)
+
+
+def origin() -> dict[str, str]:
+    """Tags of every run: who, which program at which commit, and the process that would know if it died."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = str(os.getuid())
+    commit = _git_commit()
+    return {
+        "mlflow.user": user,
+        "mlflow.source.name": sys.argv[0] or "trustmm",
+        "mlflow.source.type": "LOCAL",
+        **({"mlflow.source.git.commit": commit} if commit else {}),
+        "host": socket.gethostname(),
+        "pid": str(os.getpid()),
+    }
+
+
+@cache
+def _git_commit() -> str | None:
+    """Commit of this package's source; None for an installed copy, which may sit in somebody else's repository."""
+    here = Path(__file__).parent
+    if "site-packages" in here.parts:
+        return None
+    try:
+        command = ["git", "-C", str(here), "rev-parse", "--verify", "HEAD"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def log_params(client: Any, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log parameters as text of at most 6000 characters; MLflow's client sends a hundred at a time."""
+    from mlflow.entities import Param
+
+    named = legal_names(params).items()
+    client.log_batch(run_id, params=[Param(name, str(value)[:6000]) for name, value in named])
+
+
+def set_tags(client: Any, run_id: str, tags: Mapping[str, Any]) -> None:
+    """Set tags; MLflow's client sends a hundred at a time."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tag_values(tags).items()])
+
+
+def tag_values(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as MLflow takes them: legal names, text of at most 5000 characters."""
+    return {name: str(value)[:5000] for name, value in legal_names(tags).items()}
+
+
+def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    """Infinities become NaN: a store would replace them by the largest double, which ruins every axis."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    values = {name: float(value) for name, value in legal_names(metrics).items()}
+    finite = {name: value if abs(value) < float("inf") else float("nan") for name, value in values.items()}
+    client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in finite.items()])
+
+
+def _log_dataset(client: Any, run_id: str, info: DatasetInfo) -> None:
+    """Twice if need be: of two runs that are the first to name a dataset, MLflow refuses the one that comes second."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    source = json.dumps({"uri": info.source})
+    data = Dataset(info.name[:500], info.digest[:36], "local", source, profile=info.profile)
+    inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException as refusal:
+        if refusal.error_code != "BAD_REQUEST":  # what it makes of a broken constraint of its database
+            raise
+        client.log_inputs(run_id, inputs)
+
+
+def legal_names(values: Mapping[str, T]) -> dict[str, T]:
+    """The same values under names that MLflow permits, none lost.
+
+    Letters, digits and ``_ - . : / space`` stay, "recall@10" becomes "recall_at_10", all else "_"; a name must also
+    be a clean relative path of at most 250 characters. Two names that become one are told apart by a "_" at the end.
+    """
+    legal: dict[str, T] = {}
+    for original, value in values.items():
+        name = re.sub(r"[^\w\-.:/ ]", "_", str(original).replace("@", "_at_"))
+        name = posixpath.normpath("/" + name).strip("/")[:240].rstrip("/") or "_"
+        while name in legal:
+            name += "_"
+        legal[name] = value
+    return legal
+
+
+def short(reason: BaseException) -> str:
+    """The message on one line without passwords, at most 500 characters."""
+    return public(" ".join(f"{type(reason).__name__}: {reason}".split())[:500])
+
+
+def public(uri: str) -> str:
+    """An address, or a text with addresses, without users and passwords."""
+    without = re.sub(r"(?<!sqlite)(?<!file)://\S*@", "://***@", uri)  # a path may hold an @
+    return re.sub(r"([?&][^=&\s]*pass[^=&\s]*=)[^&\s'\"]*", r"\1***", without)
