@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 WORD = re.compile(r"\w+")
 WITHOUT_SPACES = "\u0e00"
 """From Thai upwards lie the scripts that put no spaces between words; they are cut into pairs of characters."""
+TIE_BREAK = 1e-3
+NEGLIGIBLE = 1e-6
+"""Of the strongest component; weaker ones are rounding errors."""
 
 
 class HashedTextEncoder:
@@ -43,14 +46,15 @@ class HashedTextEncoder:
     def encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
         """Rows (B, D) of all texts of a data set, D at most the width; zeros for a text without words."""
         weights = self._weighted(batch)
+        if not weights.nnz:
+            return np.zeros((len(batch), 1), dtype=np.float32)
         width = min(self._width, min(weights.shape) - 1)
         if width < 1:
             return np.asarray(weights.sum(axis=1), dtype=np.float32).reshape(len(batch), 1)
         start = np.random.default_rng(0).random(min(weights.shape))
-        left, values, right = scipy.sparse.linalg.svds(weights, k=width, v0=start)
-        order = np.argsort(-values, kind="stable")
-        largest = np.abs(right).argmax(axis=1)
-        signs = np.sign(right[np.arange(width), largest])
+        left, values, right = scipy.sparse.linalg.svds(weights, k=width, v0=start, random_state=0)
+        signs = np.sign(right[np.arange(width), np.abs(right).argmax(axis=1)])
+        order = [place for place in np.argsort(-values, kind="stable") if values[place] > NEGLIGIBLE * values.max()]
         return np.ascontiguousarray((left * values * signs)[:, order], dtype=np.float32)
 
     def _weighted(self, texts: Sequence[str]) -> scipy.sparse.csr_matrix:
@@ -61,7 +65,10 @@ class HashedTextEncoder:
         places = np.array([used[column] for count in counts for column in sorted(count)], dtype=np.int64)
         terms = np.array([count[column] for count in counts for column in sorted(count)], dtype=np.float64)
         frequency = np.bincount(places, minlength=max(1, len(used)))
-        terms = (1 + np.log(terms)) * (np.log((1 + len(texts)) / (1 + frequency)) + 1)[places]
+        importance = np.log((1 + len(texts)) / (1 + frequency)) + 1
+        # Components of equal strength could be turned into each other, as rounding likes: no two columns are alike.
+        importance[: len(used)] *= 1 + TIE_BREAK * np.random.default_rng(0).random(self._columns)[list(used)]
+        terms = (1 + np.log(terms)) * importance[places]
         weights = scipy.sparse.csr_matrix((terms, places, starts), shape=(len(texts), max(1, len(used))))
         norms = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1)).ravel())
         return scipy.sparse.diags(1 / np.where(norms > 0, norms, 1)) @ weights
