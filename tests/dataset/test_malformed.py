@@ -7,6 +7,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -416,3 +417,44 @@ def test_key_of_an_object_that_is_no_text_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     path.write_text("{1: 2, None: 3}\n" + json.dumps({"user": "a"}))
     assert field_names(path) == ["1", "None"]
+
+
+def test_header_is_not_read_as_long_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "f.npy"
+    path.write_bytes(NPY + b"\x02\x00" + struct.pack("<I", 2**28))
+    os.truncate(path, 2**28 + 100)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="a header of 268435456 bytes"):
+        open_matrix(path, "key")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("name", ["toys.inter", "image_feat.npy"])
+def test_loop_of_links_in_a_folder_is_one_line(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "toys"
+    folder.mkdir()
+    (folder / "toys.inter").write_text(INTER)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("other")
+    (folder / "other").symlink_to(name)
+    with pytest.raises(
+        ValueError, match=rf"{name} \((the interactions of )?dataset\.\S+\): Too many levels of symbolic"
+    ):
+        FolderDataset(name="toys", root=str(tmp_path), modalities={"visual": "image_feat.npy"})()
+
+
+PARQUET_VALUES = {
+    "text that is no UTF-8": pa.array([b"\xff\xfe", b"a"]).view(pa.string()),
+    "a time beyond the calendar": pa.array([10**15, 1], pa.timestamp("s")),
+    "a date beyond the calendar": pa.array([10**8, 1], pa.int32()).view(pa.date32()),
+}
+
+
+@pytest.mark.parametrize("values", PARQUET_VALUES.values(), ids=PARQUET_VALUES.keys())
+def test_value_of_parquet_that_python_cannot_hold_names_the_file(values: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"user": values, "item": [1, 2]}), path)
+    with pytest.raises(ValueError, match=r"a\.parquet: cannot be read as Parquet: [^\n]*$"):
+        list(records(path, Tally("a")))
