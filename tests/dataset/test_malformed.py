@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -289,19 +290,23 @@ def test_any_bytes_are_read_or_refused_in_one_line_with_the_path(
     check()
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
-@given(
-    st.one_of(st.binary(max_size=100), damaged()),
-    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM"]),
-)
-def test_any_bytes_are_an_image_or_none(content: bytes, magic: bytes) -> None:
-    path = Path("/tmp") / f"trustmm-image-{os.getpid()}"
-    path.write_bytes(magic + content)
-    try:
-        image = load_image(path)
+def test_any_bytes_are_an_image_or_none(tmp_path: Path) -> None:
+    magics = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM"]
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.one_of(st.binary(max_size=100), damaged()), st.sampled_from(magics))
+    def check(content: bytes, magic: bytes) -> None:
+        (tmp_path / "image").write_bytes(magic + content)
+        image = load_image(tmp_path / "image")
         assert image is None or image.mode == "RGB"
-    finally:
-        path.unlink()
+
+    check()
+
+
+def test_error_of_a_decoder_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (struct.error("x"), IndexError("x"), EOFError("x"), MemoryError("x"), TypeError("x")):
+        monkeypatch.setattr("PIL.Image.open", Mock(side_effect=error))
+        assert load_image(tmp_path / "image") is None
 
 
 # What the operating system refuses.

@@ -1,4 +1,4 @@
-"""Files of the user's: what the operating system refuses is one sentence with the path and the option."""
+"""Access to the user's files: every error of the operating system is one sentence with the path and the option."""
 
 import os
 import stat

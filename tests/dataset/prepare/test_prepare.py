@@ -230,7 +230,7 @@ def test_texts_are_joined_encoded_and_empty_ones_filled(write: Write, pairs: Pai
     assert cases(made, "meta.json.gz") == {
         "item with an empty text": (1, ["B000000002"]),
         "item without metadata": (1, ["B000000007"]),
-        "item with metadata before": (1, ["B000000000"]),
+        "second metadata record of an item": (1, ["B000000000"]),
         "item not in the data set": (1, ["unknown"]),
         "neither JSON nor a Python literal": (1, [10]),
         "no usable item": (1, [11]),
@@ -291,7 +291,7 @@ def test_binary_image_features(name: str, write: Write, pairs: Pairs, tmp_path: 
     made = make(tmp_path / "toys", write("r.json", (review_2014(*pair) for pair in pairs)), image_features=path)
     assert cases(made, name) == {
         "item not in the data set": (1, ["unknown001"]),
-        "item with a row before": (1, ["B000000000"]),
+        "second row of an item": (1, ["B000000000"]),
         "row that is not finite": (1, ["B000000007"]),
     }
     matrix = read(tmp_path / "toys").features["visual"]
@@ -331,7 +331,7 @@ def test_folder_of_images(write: Write, pairs: Pairs, tmp_path: Path) -> None:
     )
     made = prepare(options, image_encoder=SizeEncoder())
     assert cases(made, "pictures") == {
-        "item with an image before": (1, ["B000000004.png"]),
+        "second image of an item": (1, ["B000000004.png"]),
         "item not in the data set": (1, ["stranger.jpg"]),
         "file that is no image": (1, ["notes.txt"]),
         "item without an image": (2, ["B000000006", "B000000007"]),

@@ -51,7 +51,7 @@ def item_attributes(
         item_column: the field that holds the item.
         columns: fields of attributes; a value is a text with ``|`` between the elements, or a list.
         numbers: dense id by item name.
-        tally: where records that are not used are counted.
+        tally: counts skipped records.
     """
     values_of: dict[int, frozenset[str]] = {}
     for number, record in records:
@@ -64,7 +64,7 @@ def item_attributes(
         if place is None:
             tally.add("item not in the data set", name)
         elif place in values_of:
-            tally.add("item with attributes before", name)
+            tally.add("second attribute record of an item", name)
         else:
             values_of[place] = frozenset(
                 f"{column}={value}" for column in columns for value in attribute_values(record.get(column))

@@ -23,10 +23,10 @@ Found = tuple[str, ItemFeatures]
 
 
 class Tallies(Protocol):
-    """Whatever keeps the counts of sources."""
+    """Keeps a tally for each source."""
 
     def tally(self, source: str) -> AbstractContextManager[Tally]:
-        """A tally for one source, told when the block ends."""
+        """A tally for one source, logged when the block ends."""
 
 
 def item_features(
@@ -45,9 +45,9 @@ def item_features(
         text_encoder: of `options.metadata`.
         image_encoder: of `options.images`.
         cache: of encoded batches.
-        tallies: where what is not used is counted.
+        tallies: count skipped records.
 
-    Raises: ValueError for a source of which too much cannot be used, or that says nothing of too many items.
+    Raises: ValueError for a source with too many unusable records, or one that leaves too many items without content.
     """
     encoding: dict[str, Any] = {"batch_size": options.batch_size, "cache": cache}
     if text_encoder is not None:

@@ -1,4 +1,4 @@
-"""Inputs of an encoder to feature rows, in batches that an interrupted run need not repeat."""
+"""Encodes inputs as feature rows, in batches that an interrupted run does not repeat."""
 
 import logging
 import sys
@@ -18,14 +18,14 @@ U = TypeVar("U")
 
 
 class Encoder(Protocol[T]):
-    """Whatever turns inputs into rows of numbers."""
+    """Turns inputs into rows of numbers."""
 
     @property
     def whole(self) -> bool:
         """Whether a row depends on all inputs, so that they must be encoded in one batch."""
 
     def identity(self) -> Mapping[str, Any]:
-        """What determines the rows: library, version, model; plain values."""
+        """Everything that determines the rows, as plain values: library, version, model."""
 
     def encode(self, batch: Sequence[T]) -> NDArray[np.float32]:
         """Rows (B, D) of a batch; NaN for an input that cannot be encoded."""

@@ -1,4 +1,4 @@
-"""Feature rows of the items that are in the data set, and what stands in for missing ones."""
+"""Feature rows of the items in the data set, with substitutes for missing rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def by_item(
             other = name
             tally.add("item not in the data set", name)
         elif known[place]:
-            tally.add("item with a row before", name)
+            tally.add("second row of an item", name)
         elif not len(row) or not np.isfinite(row).all():
             tally.add("row that is not finite", name)
         else:

@@ -75,7 +75,7 @@ def item_images(folder: Path, numbers: Mapping[str, int], tally: Tally) -> tuple
     Args:
         folder: searched without its sub-folders.
         numbers: dense id by item name.
-        tally: where other files, second images of an item and items without one are counted.
+        tally: counts other files, second images and items without an image.
     """
     found: dict[int, Path] = {}
     with os.scandir(folder) as entries:
@@ -87,7 +87,7 @@ def item_images(folder: Path, numbers: Mapping[str, int], tally: Tally) -> tuple
         elif place is None:
             tally.add("item not in the data set", path.name)
         elif place in found:
-            tally.add("item with an image before", path.name)
+            tally.add("second image of an item", path.name)
         else:
             found[place] = path
     for name, place in numbers.items():

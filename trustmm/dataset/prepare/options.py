@@ -1,4 +1,4 @@
-"""What is made of what, and all that can be checked before the work."""
+"""The options of a preparation, and every check that needs no work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from trustmm.dataset.prepare.text import FIELDS, find_item_column
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is made of what. Fields are the options of the command, with dashes as underscores."""
+    """Sources and choices. Fields are the options of the command, with underscores for dashes."""
 
     out: Path
     """The folder to be made, ``ROOT/NAME``; must not exist."""
@@ -62,7 +62,7 @@ class Preparation:
     """Where encoded batches stay; None: beside `out`, until it is finished."""
 
     def check(self, *, has_text_encoder: bool, has_image_encoder: bool) -> list[Columns]:
-        """Everything that can be found before the work; the columns of each file of interactions.
+        """Check all that can be checked before the work starts; return the columns of each file of interactions.
 
         Raises: ValueError for the first mistake.
         """

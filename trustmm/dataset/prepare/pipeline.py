@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Record:
-    """What is told about the work, and written down."""
+    """Steps and skipped records of a preparation, for the log and the provenance."""
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
@@ -65,7 +65,7 @@ def prepare(
         text_encoder: of `options.metadata`.
         image_encoder: of `options.images`.
 
-    Raises: ValueError for what the user typed and what files hold, before the work where it can be seen then.
+    Raises: ValueError for wrong options and unusable files, before the work starts where that can be known.
     """
     checks = {"has_text_encoder": text_encoder is not None, "has_image_encoder": image_encoder is not None}
     columns = options.check(**checks)

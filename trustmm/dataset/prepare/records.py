@@ -103,15 +103,15 @@ def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
 def records(
     path: Path, tally: Tally, header: Sequence[str] | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """Records with their line (for Parquet: row) numbers from 1; broken ones go to the tally.
+    """Records with their line (for Parquet: row) numbers from 1; broken lines are counted.
 
     A row of a text table is one line: no line breaks inside quotes.
 
     Args:
         path: the file; its suffix decides, see `kind_of`.
-        tally: where broken lines are counted.
+        tally: counts broken lines.
         header: column names of a text table whose first line is data already.
-        columns: what is wanted of a Parquet file; None for all. Other kinds give all they have.
+        columns: columns to read from a Parquet file; None for all. Other kinds return all columns.
 
     Raises: ValueError for a file that cannot be read as what its suffix says.
     """

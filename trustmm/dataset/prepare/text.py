@@ -46,14 +46,14 @@ def item_texts(
     numbers: Mapping[str, int],
     tally: Tally,
 ) -> list[str]:
-    """The text of each item, (I,); empty where metadata say nothing.
+    """The text of each item, (I,); empty for items without metadata.
 
     Args:
         records: metadata.
         item_column: the field that holds the item.
         fields: what is joined, in order.
         numbers: dense id by item name.
-        tally: where records that are not used, and items without text, are counted.
+        tally: counts skipped records and items without text.
     """
     texts: list[str | None] = [None] * len(numbers)
     for number, record in records:
@@ -66,7 +66,7 @@ def item_texts(
         if place is None:
             tally.add("item not in the data set", name)
         elif texts[place] is not None:
-            tally.add("item with metadata before", name)
+            tally.add("second metadata record of an item", name)
         else:
             texts[place] = joined_text(record, fields)
     for name, place in numbers.items():
