@@ -21,7 +21,8 @@ from trustmm.rectifier.diagnostics import repair_diagnostics
 from trustmm.rectifier.mr import ModalityRectifier
 from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
-from trustmm.store.cache import Cache, digest
+from trustmm.store.cache import Cache
+from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.graph.edges import Edges
-from trustmm.store.cache import digest
+from trustmm.store.digest import digest
 
 Features = Mapping[str, NDArray[np.float32]]
 
