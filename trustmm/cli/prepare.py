@@ -1,4 +1,4 @@
-"""``python -m trustmm.dataset.prepare``: a data set folder from raw interactions, texts, images and features."""
+"""``python -m trustmm prepare``: a data set folder from raw interactions, texts, images and features."""
 
 import argparse
 import logging
@@ -25,20 +25,20 @@ HASHED_TEXT, HISTOGRAM = "tfidf", "histogram"
 """Values of --text-model and --vision-model that need no download."""
 EXAMPLES = """examples:
   a CSV file, a table of products and a folder of pictures, without any download:
-    python -m trustmm.dataset.prepare --out data/toys --interactions clicks.csv \\
+    python -m trustmm prepare --out data/toys --interactions clicks.csv \\
       --metadata products.csv --text-model tfidf --images pictures --vision-model histogram
   MovieLens, with genres as a modality:
-    python -m trustmm.dataset.prepare --out data/ml --interactions ratings.csv --attributes movies.csv genres
+    python -m trustmm prepare --out data/ml --interactions ratings.csv --attributes movies.csv genres
   RecBole's atomic files:
-    python -m trustmm.dataset.prepare --out data/ml --interactions ml.inter --attributes ml.item genre
+    python -m trustmm prepare --out data/ml --interactions ml.inter --attributes ml.item genre
   Amazon Baby of 2014, as published:
-    python -m trustmm.dataset.prepare --out data/baby --interactions reviews_Baby.json.gz \\
+    python -m trustmm prepare --out data/baby --interactions reviews_Baby.json.gz \\
       --metadata meta_Baby.json.gz --text-model sentence-transformers/all-MiniLM-L6-v2 \\
       --image-features image_features_Baby.b
   Amazon's ratings table, which has no header:
-    python -m trustmm.dataset.prepare --out data/baby --interactions ratings_Baby.csv --header user,item,rating,time
+    python -m trustmm prepare --out data/baby --interactions ratings_Baby.csv --header user,item,rating,time
   any table with ready-made features:
-    python -m trustmm.dataset.prepare --out data/toys --interactions clicks.parquet --user customer --item product \\
+    python -m trustmm prepare --out data/toys --interactions clicks.parquet --user customer --item product \\
       --features visual clip.npy clip_items.txt textual bert.parquet
 then:
     python -m trustmm dataset=folder dataset.root=data/toys backbone=freedom"""
@@ -47,7 +47,7 @@ then:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = argparse.ArgumentParser(
-        "python -m trustmm.dataset.prepare",
+        "python -m trustmm prepare",
         description="Make a data set folder from interactions, texts, images and features. See docs/data.md.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -237,7 +237,3 @@ def _names(text: str) -> tuple[str, ...]:
 def _exit(message: str, status: int = 1) -> NoReturn:
     sys.stderr.write(f"trustmm: {message}\n")
     raise SystemExit(status)
-
-
-if __name__ == "__main__":
-    main()
