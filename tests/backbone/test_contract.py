@@ -22,7 +22,7 @@ from trustmm.build import build
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import check_fit
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
@@ -90,7 +90,7 @@ def toy(modalities: tuple[str, ...], *, awkward: bool = False) -> TrainData:
 
 
 def make_model(stem: str, train: TrainData, seed: int = 0, **changes: Any) -> Backbone:
-    return maker(OPTIONS[stem], **changes)(train, rng=np.random.default_rng(seed), neighbours=cosine_neighbours)
+    return maker(OPTIONS[stem], **changes)(train, rng=np.random.default_rng(seed), neighbours=NeighbourSearch())
 
 
 def epoch_batches(train: TrainData) -> list[Batch]:

@@ -26,7 +26,7 @@ from trustmm.backbone.smore import SMORE
 from trustmm.backbone.vbpr import VBPR
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 
 pytestmark = pytest.mark.realdata
 
@@ -243,7 +243,7 @@ def case(request: pytest.FixtureRequest, oracle_folder: Path, name: str) -> Case
     train = TrainData(edges, edges, {modality: inputs[modality] for modality in ("visual", "textual")})
     build = BUILD[name](options)
     model = build(
-        train, rng=np.random.default_rng(0), neighbours=cosine_neighbours, embedding_dim=options["embedding_size"]
+        train, rng=np.random.default_rng(0), neighbours=NeighbourSearch(), embedding_dim=options["embedding_size"]
     ).to(request.param)
     triples = [
         [torch.from_numpy(inputs[f"{which}_{part}"]) for part in ("user", "pos", "neg")]

@@ -27,6 +27,15 @@ def row_mean_operator(edges: Edges) -> SparseMatrix:
     return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
 
 
+def neighbour_mean_operator(edges: Edges) -> SparseMatrix:
+    """D^-1 A over the N = U + I nodes: the mean of a node's neighbours, 0 for a node without any."""
+    num_nodes = edges.num_users + edges.num_items
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
+    rows, columns = torch.cat([users, items]), torch.cat([items, users])
+    size = torch.bincount(rows, minlength=num_nodes).float()
+    return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+
+
 def user_item_operator(edges: Edges) -> SparseMatrix:
     """R^ = D_u^-1/2 R D_i^-1/2, (U, I): the block of S that carries messages from items to users."""
     degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
@@ -44,13 +53,15 @@ def layer_mean(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int) -> Ten
     return total_ND / (num_layers + 1)
 
 
-def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator) -> Edges:
+def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator, by_degree: bool = True) -> Edges:
     """Keep floor((1 - drop) E) edges, drawn without replacement with weight (deg_u deg_i)^-1/2 (FREEDOM, Eq. 8).
 
     The smallest of exponential arrival times with these rates is a draw without replacement in proportion to them.
+    Not `by_degree`, all edges are equally likely.
     """
     keep = int((1 - drop_fraction) * len(edges))
-    degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
-    arrival = rng.standard_exponential(len(edges)) * np.sqrt(degrees)
+    arrival = rng.standard_exponential(len(edges))
+    if by_degree:
+        arrival *= np.sqrt(edges.user_degree[edges.users] * edges.item_degree[edges.items])
     kept = np.sort(np.argpartition(arrival, keep - 1)[:keep]) if keep else np.empty(0, dtype=np.int64)
     return Edges.from_keys(edges.keys[kept], edges.num_users, edges.num_items)
