@@ -68,7 +68,6 @@ def backbone(name: str, data_name: str) -> dict:
     """
     from trustmm.build import build
     from trustmm.evaluation.full_ranking import MASKS
-    from trustmm.graph.dense import all_inner_products
     from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.seeding import stream
     from trustmm.training.loop import fit, validate
@@ -82,18 +81,19 @@ def backbone(name: str, data_name: str) -> dict:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = training.optimizer(parameters, lr=training.learning_rate)
-    final, users = model.embeddings(), torch.from_numpy(np.unique(data.test.users))
-    users, items = final.user_UD.detach()[users].split(evaluation.batch_size), final.item_ID.detach()
+    optimizer = training.optimizer_of(model)
+    users = torch.from_numpy(np.unique(data.test.users)).split(evaluation.batch_size)
 
+    @torch.no_grad()
     def product() -> None:
+        scorer = model.scorer()
         for block in users:
-            all_inner_products(block, items)
+            scorer.scores(block)
 
     return {
         "epoch_s": min(epoch.train_seconds for epoch in history[1:]),
         "ranking_s": seconds(functools.partial(validate, model, evaluator)),
-        "adam_s": seconds(optimizer.step, 20) * -(-len(data.train) // training.batch_size),
+        "adam_s": seconds(optimizer.step, 20) * -(-len(data.train) // training.batch_size) if optimizer else 0.0,
         "product_s": seconds(product),
     }
 
@@ -123,6 +123,7 @@ def electronics():
 
 def trainable(settings, data, search):
     """Training, a model at the start of an epoch, its optimiser and the triples of the epoch."""
+    from trustmm.backbone.draws import Draws
     from trustmm.build import build
     from trustmm.seeding import stream
     from trustmm.training.sampling import TripleSampler
@@ -132,11 +133,12 @@ def trainable(settings, data, search):
     torch.utils.deterministic.fill_uninitialized_memory = False
     device = training.torch_device
     model = build(settings, "backbone")(data.as_train_data(), rng=stream(0, "init"), neighbours=search).to(device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    triples = torch.from_numpy(TripleSampler(data.train).epoch(stream(0, "batches"))).to(device)
+    sampler = TripleSampler(data.train, negatives=model.uses_negatives)
+    triples = torch.from_numpy(sampler.epoch(stream(0, "batches"))).to(device)
     model.train()
+    model.draws = Draws(stream(0, "draws"))
     model.begin_epoch(stream(0, "graph"))
-    return training, model, training.optimizer(parameters, lr=training.learning_rate), triples
+    return training, model, training.optimizer_of(model), triples
 
 
 def scale(name: str) -> dict:
@@ -184,6 +186,7 @@ def profile(name: str, data_name: str) -> dict:
 def kernels() -> dict:
     """Ours against the naive version, on Sports."""
     from benchmarks import naive
+    from trustmm.backbone.base import Embeddings
     from trustmm.evaluation.ranking import Ranker
     from trustmm.graph.bipartite import bipartite_operator
     from trustmm.graph.neighbours import cosine_neighbours
@@ -211,7 +214,7 @@ def kernels() -> dict:
             seconds(lambda: naive.negatives_one_by_one(data.train, rng), 1),
         ),
         "ranks of all test pairs (naive: a sort per user, extrapolated from 2,000 users)": (
-            seconds(lambda: ranker.ranks(users, items)),
+            seconds(lambda: ranker.ranks(Embeddings(users, items))),
             share * seconds(lambda: naive.recall_user_by_user(users, items, data.train, some, 10), 1),
         ),
         "10 nearest items (naive: dense matrix, 1.3 GiB)": (

@@ -18,6 +18,7 @@ from torch.testing import assert_close
 
 from trustmm.app import build_stages
 from trustmm.backbone.base import Backbone, Batch
+from trustmm.backbone.draws import Draws
 from trustmm.build import build
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
@@ -38,6 +39,8 @@ BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 """Zero feature rows in every modality."""
 ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
 """Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
+NO_TIES = {"damrs": {"together_top": NUM_ITEMS}}
+"""Options under which no choice falls to the smaller of two labels: then labels mean nothing."""
 
 Maker = Callable[..., Backbone]
 
@@ -54,7 +57,7 @@ def maker(path: Path, **changes: Any) -> Maker:
     """The backbone of an option, checked and built as in a job, at a small width."""
     options = OmegaConf.load(path)
     options.pop("defaults", None)  # open nodes: they matter to the command line only
-    options.merge_with({"embedding_dim": WIDTH} | changes)
+    options.merge_with(({"embedding_dim": WIDTH} if "embedding_dim" in options else {}) | changes)
     return build(OmegaConf.create({"backbone": options}), "backbone")
 
 
@@ -65,6 +68,10 @@ def cases(found: dict[str, Path] = OPTIONS) -> list[Any]:
         for (stem, path), modalities in itertools.product(found.items(), MODALITIES)
         if modalities or not backbone_class(maker(path)).needs_features
     ]
+
+
+def trained(model: Backbone) -> bool:
+    return any(parameter.requires_grad for parameter in model.parameters())
 
 
 def backbone_class(make: Any) -> type[Backbone]:
@@ -98,21 +105,28 @@ def epoch_batches(train: TrainData) -> list[Batch]:
     return [Batch(*columns, BATCH) for columns in triples.split(BATCH, dim=1)]
 
 
+def begin_epoch(model: Backbone, number: int = 0) -> None:
+    """As the training loop does."""
+    model.train()
+    model.draws = Draws(np.random.default_rng(100 + number))
+    model.begin_epoch(np.random.default_rng(number))
+
+
 def train_epochs(model: Backbone, train: TrainData, epochs: int = 1, rate: float = 0.05) -> None:
-    torch.manual_seed(0)  # dropout
+    if not trained(model):
+        return
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer, sampler = torch.optim.Adam(trainable, lr=rate), TripleSampler(train.supervision)
+    optimizer = torch.optim.Adam(trainable, lr=rate)
+    sampler = TripleSampler(train.supervision, negatives=model.uses_negatives)
     for number in range(epochs):
-        model.train()
-        model.begin_epoch(np.random.default_rng(number))
+        begin_epoch(model, number)
         train_epoch(model, optimizer, torch.from_numpy(sampler.epoch(np.random.default_rng(number))), BATCH, number)
 
 
 @torch.no_grad()
 def scores(model: Backbone) -> torch.Tensor:
     model.eval()
-    final = model.embeddings()
-    return final.user_UD @ final.item_ID.T
+    return model.scorer().scores(torch.arange(NUM_USERS))
 
 
 @pytest.fixture
@@ -122,19 +136,31 @@ def train(modalities: tuple[str, ...]) -> TrainData:
 
 @pytest.mark.parametrize(("stem", "modalities"), cases())
 class TestEveryBackbone:
-    def test_embeddings_and_losses_have_the_promised_shapes(self, stem: str, train: TrainData) -> None:
+    def test_scores_and_losses_have_the_promised_shapes(self, stem: str, train: TrainData) -> None:
         model = make_model(stem, train)
-        model.eval()
-        with torch.no_grad():
-            final = model.embeddings()
-        assert (len(final.user_UD), len(final.item_ID)) == (NUM_USERS, NUM_ITEMS)
-        assert final.user_UD.shape[1] == final.item_ID.shape[1] > 0
-        assert final.user_UD.dtype == final.item_ID.dtype == torch.float32
-        model.train()
-        model.begin_epoch(np.random.default_rng(0))
-        terms = model.loss_terms(epoch_batches(train)[0])
-        assert "bpr" in terms
-        assert all(term.shape == () for term in terms.values())
+        found = scores(model)
+        assert found.shape == (NUM_USERS, NUM_ITEMS)
+        assert found.dtype == torch.float32
+        assert model.scorer().num_items == NUM_ITEMS
+        assert found.abs().max() <= 1.0001 * model.scorer().largest() < torch.inf
+        some = torch.tensor([5, 0, 5])
+        assert_close(model.scorer().scores(some), found[some], rtol=1e-5, atol=1e-6)
+        begin_epoch(model)
+        if trained(model):
+            terms = model.loss_terms(epoch_batches(train)[0])
+            assert terms
+            assert all(term.shape == () for term in terms.values())
+
+    def test_negatives_are_used_where_they_are_asked_for(self, stem: str, train: TrainData) -> None:
+        model, batch = make_model(stem, train), epoch_batches(train)[0]
+        if not trained(model):
+            return
+        losses = []
+        for negatives in (batch.negatives, (batch.negatives + 1) % NUM_ITEMS):
+            begin_epoch(model)
+            given = replace(batch, negatives=negatives if model.uses_negatives else negatives[:0])
+            losses.append(torch.stack(tuple(model.loss_terms(given).values())).sum())
+        assert torch.equal(*losses) != model.uses_negatives
 
     def test_nothing_is_infinite_where_nodes_and_rows_are_empty(self, stem: str, modalities: tuple[str, ...]) -> None:
         assert_trains_on_finite_numbers(stem, toy(modalities, awkward=True))
@@ -153,9 +179,8 @@ class TestEveryBackbone:
     ) -> None:
         model, by_design = make_model(stem, train), ZERO_GRADIENT.get(stem, ())
         for number in range(2):
-            model.train()
             model.zero_grad(set_to_none=True)
-            model.begin_epoch(np.random.default_rng(number))
+            begin_epoch(model, number)
             for batch in epoch_batches(train):
                 torch.stack(tuple(model.loss_terms(batch).values())).sum().backward()
             for name, parameter in model.named_parameters():
@@ -169,7 +194,7 @@ class TestEveryBackbone:
             train_epochs(model, train)
         first, again, other = (scores(model) for model in models)
         assert_close(first, again, rtol=0, atol=0)
-        assert not torch.equal(first, other)
+        assert torch.equal(first, other) != trained(models[0])
 
     def test_saved_weights_give_the_same_scores(self, stem: str, train: TrainData) -> None:
         model, other = make_model(stem, train), make_model(stem, train, seed=1)
@@ -190,7 +215,9 @@ class TestEveryBackbone:
             for edges in (train.supervision, train.propagation)
         )
         relabelled = TrainData(supervision, propagation, {m: x[old_item] for m, x in train.features.items()})
-        model, other = make_model(stem, train), make_model(stem, relabelled, seed=1)
+        model, other = (
+            make_model(stem, data, seed, **NO_TIES.get(stem, {})) for seed, data in enumerate((train, relabelled))
+        )
         train_epochs(model, train)
         order = {NUM_USERS: old_user, NUM_ITEMS: old_item}
         order[NUM_USERS + NUM_ITEMS] = np.concatenate([old_user, NUM_USERS + old_item])
@@ -211,9 +238,8 @@ class TestEveryBackbone:
         model = make_model(stem, train)
         before = scores(model)
         assert_close(scores(model), before, rtol=0, atol=0)
-        model.train()
-        model.begin_epoch(np.random.default_rng(5))
-        for batch in epoch_batches(train)[:2]:
+        begin_epoch(model, 5)
+        for batch in epoch_batches(train)[: 2 * trained(model)]:
             model.loss_terms(batch)
             assert_close(scores(model), before, rtol=0, atol=0)
             model.train()
@@ -222,10 +248,8 @@ class TestEveryBackbone:
         losses = []
         for evaluates in (False, True):
             model = make_model(stem, train)
-            model.train()
-            torch.manual_seed(0)
-            model.begin_epoch(np.random.default_rng(5))
-            for batch in epoch_batches(train)[:2]:
+            begin_epoch(model, 5)
+            for batch in epoch_batches(train)[: 2 * trained(model)]:
                 losses.append(torch.stack(tuple(model.loss_terms(batch).values())).detach())
                 if evaluates:
                     scores(model)
@@ -245,9 +269,8 @@ def assert_trains_on_finite_numbers(stem: str, train: TrainData) -> None:
     """Losses, gradients and scores stay finite over two epochs."""
     model = make_model(stem, train)
     for _ in range(2):
-        model.train()
-        model.begin_epoch(np.random.default_rng(0))
-        for batch in epoch_batches(train):
+        begin_epoch(model)
+        for batch in epoch_batches(train) if trained(model) else ():
             model.zero_grad(set_to_none=True)
             terms = model.loss_terms(batch)
             torch.stack(tuple(terms.values())).sum().backward()

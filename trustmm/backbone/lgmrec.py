@@ -142,8 +142,8 @@ class LGMRec(Backbone):
     def _membership(self, name: str, logits_RH: Tensor) -> Tensor:
         """How much each row belongs to each hyperedge, (R, H); entries are dropped in training."""
         if self.training or self.noisy_ranking:
-            logits_RH = logits_RH + self.draws.gumbel(name, tuple(logits_RH.shape)).to(logits_RH)
-        return self.drop(name, (logits_RH / self.temperature).softmax(dim=1), self.dropout)
+            logits_RH = logits_RH + self.draws.gumbel(f"gumbel_{name}", tuple(logits_RH.shape)).to(logits_RH)
+        return self.drop(f"keep_{name}", (logits_RH / self.temperature).softmax(dim=1), self.dropout)
 
     def _contrast(self, hyper: list[Tensor], batch: Batch) -> Tensor:
         """Sum over the pairs of modalities, and over the batch's users and positives."""

@@ -137,7 +137,7 @@ class PGL(Backbone):
         return torch.cat([torch.cat(users, dim=1), torch.cat(items, dim=1)])
 
     def _contrast(self, name: str, rows_BX: Tensor) -> Tensor:
-        first, second = (self.drop(f"{name}_{view}", rows_BX, self.dropout) for view in ("first", "second"))
+        first, second = (self.drop(f"keep_{name}_{view}", rows_BX, self.dropout) for view in ("first", "second"))
         return contrast(first, second, rows_BX.new_ones(len(rows_BX)), temperature=self.temperature)
 
 

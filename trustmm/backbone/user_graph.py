@@ -57,14 +57,14 @@ class UserGraph(nn.Module):
                 place[:, last] = np.where(self.lengths > last, last, repeated)
             linked = self.lengths > 0
             entries, lengths = (first[:, None] + place)[linked].ravel(), np.where(linked, self.k, 0)
-            self.training_matrix = self._weighted(entries, lengths).to(self.matrix.values.device)
+            self.training_matrix = self._weighted(entries, lengths).to(self.matrix.values)
 
     def set(self, partner_UK: Tensor, weight_UK: Tensor) -> None:
         """Partners and weights from elsewhere, for training and evaluation alike."""
         rows = torch.arange(self.num_users)[:, None].expand_as(partner_UK)
         size = (self.num_users, self.num_users)
         matrix = SparseMatrix(rows.flatten(), partner_UK.flatten(), weight_UK.flatten(), size)
-        self.matrix = self.training_matrix = matrix
+        self.matrix = self.training_matrix = matrix.to(self.matrix.values)
 
     def _weighted(self, entries: np.ndarray, lengths: np.ndarray) -> SparseMatrix:
         """The matrix of these stored entries, `lengths` of each user; an entry that comes twice adds up."""

@@ -27,4 +27,4 @@ class PrunedGraph(nn.Module):
 
     def keep(self, edges: Edges) -> None:
         """Train over these edges, normalised with their own degrees."""
-        self.kept = bipartite_operator(edges).to(self.all.values.device)
+        self.kept = bipartite_operator(edges).to(self.all.values)

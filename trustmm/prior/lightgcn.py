@@ -64,7 +64,7 @@ class LightGCNPrior:
             on_epoch: told of every epoch, stage "prior".
         """
         own = {name: getattr(self, name) for name in ("epochs", "patience", "batch_size", "learning_rate")}
-        training = replace(training, **own, lr_decay=None)
+        training = replace(training, **own, lr_decay=None, weight_decay=None)
         key = {
             "edges": digest([train.propagation.keys, valid.keys, train.num_users, train.num_items]),
             "options": describe([self, training]),
