@@ -37,7 +37,8 @@ MUTE_USER, MUTE_ITEM = 5, 6
 """With training edges, but none that carries messages."""
 BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 """Zero feature rows in every modality."""
-ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
+_BIASES = ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")
+ZERO_GRADIENT = {"freedom": _BIASES, "mmgcf": _BIASES}
 """Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
 NO_TIES = {"damrs": {"together_top": NUM_ITEMS}}
 """Options under which no choice falls to the smaller of two labels: then labels mean nothing."""

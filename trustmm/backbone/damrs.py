@@ -88,12 +88,11 @@ class DAMRS(Backbone):
         found = neighbours.once(agreeing_neighbours, features=dict(train.features), k=k, device=neighbours.device)
         pairs = {name: (found[f"{name}/rows"], found[f"{name}/columns"]) for name in in_order(train.features)}
         pairs[BEHAVIOUR] = bought_together(train, neighbours, top=together_top, least=together_least)
-        self.item_graphs = SparseMatrices(
-            {
-                name: normalised_matrix(*map(torch.from_numpy, pair), torch.ones(len(pair[0])), train.num_items)
-                for name, pair in pairs.items()
-            }
-        )
+        self.item_graphs = SparseMatrices()
+        for name, (rows, columns) in pairs.items():
+            ones = torch.ones(len(rows))
+            matrix = normalised_matrix(torch.from_numpy(rows), torch.from_numpy(columns), ones, train.num_items)
+            self.item_graphs[name] = matrix
 
     @classmethod
     def check_fit(cls, modalities: Sequence[str], **options: Any) -> None:

@@ -84,7 +84,8 @@ class LayerGCN(Backbone):
         return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
 
     def _final(self, operator: SparseMatrix) -> Tensor:
-        layer_ND, layers = self.node_ND, []
+        layer_ND: Tensor = self.node_ND
+        layers: list[Tensor] = []
         for _ in range(self.num_layers):
             layer_ND = operator @ layer_ND
             layer_ND = F.cosine_similarity(layer_ND, self.node_ND, dim=1)[:, None] * layer_ND

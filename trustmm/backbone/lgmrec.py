@@ -83,7 +83,11 @@ class LGMRec(Backbone):
         self.temperature, self.cl, self.reg, self.noisy_ranking = temperature, cl, reg, noisy_ranking
         users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
         self.node_ND = nn.Parameter(torch.cat([users, items]))
-        self.content, self.projections, self.hyperedges = Content(train.features), nn.ParameterDict(), nn.ParameterDict()
+        self.content, self.projections, self.hyperedges = (
+            Content(train.features),
+            nn.ParameterDict(),
+            nn.ParameterDict(),
+        )
         for name, width in self.content.widths.items():
             self.projections[name] = nn.Parameter(xavier_uniform((width, embedding_dim), rng))
             self.hyperedges[name] = nn.Parameter(xavier_uniform((width, num_hyperedges), rng))
@@ -119,7 +123,9 @@ class LGMRec(Backbone):
 
     def _final(self, mean_RD: Tensor, content_RX: Tensor, hyper_RD: Tensor) -> Tensor:
         views = content_RX.split(mean_RD.shape[1], dim=1)
-        return mean_RD + torch.stack([F.normalize(r_RD) for r_RD in views]).sum(dim=0) + self.alpha * F.normalize(hyper_RD)
+        return (
+            mean_RD + torch.stack([F.normalize(r_RD) for r_RD in views]).sum(dim=0) + self.alpha * F.normalize(hyper_RD)
+        )
 
     def _content(self) -> Tensor:
         """Where the content starts, modalities side by side, (N, M D): users at the mean of their items."""
@@ -127,7 +133,7 @@ class LGMRec(Backbone):
         return torch.cat([self.incidence @ item_IX / self.degree_U[:, None], item_IX])
 
     def _hypergraphs(self, item_ID: Tensor) -> list[Tensor]:
-        """q of each modality, (N, D)."""
+        """What the hypergraph of each modality adds, q, (N, D)."""
         found = []
         for name in self.content.widths:
             logits_IH = self.content[name] @ self.hyperedges[name]
@@ -155,7 +161,5 @@ class LGMRec(Backbone):
             own, counts = nodes.unique(return_counts=True)
             units = [F.normalize(q_ND[first:last]) for q_ND in hyper]
             for view_RD, other_RD in itertools.combinations(units, 2):
-                total = total + table_contrast(
-                    take(view_RD, own), other_RD, own, counts, temperature=self.temperature
-                )
+                total = total + table_contrast(take(view_RD, own), other_RD, own, counts, temperature=self.temperature)
         return total

@@ -142,7 +142,7 @@ class MMGCN(Backbone):
         self.networks = nn.ModuleDict()
         for place, name in enumerate(in_order(train.features)):
             matrix = train.features[name]
-            self.networks[name] = Network(
+            network = Network(
                 matrix,
                 num_users=train.num_users,
                 project_to=projected_dim if place == 0 or matrix.shape[1] > widest_raw else None,
@@ -150,7 +150,8 @@ class MMGCN(Backbone):
                 num_layers=num_layers,
                 rng=rng,
             )
-            self.networks[name].preference_UC.requires_grad_(train_ids)
+            network.preference_UC.requires_grad_(train_ids)
+            self.networks[name] = network
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR, and the mean squares of the batch's ids and of the first modality's preferences."""
@@ -167,4 +168,5 @@ class MMGCN(Backbone):
         return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
 
     def _final(self) -> Tensor:
-        return torch.stack([network(self.operator, self.node_ND) for network in self.networks.values()]).mean(dim=0)
+        views = [network(self.operator, self.node_ND) for network in self.networks.children()]
+        return torch.stack(views).mean(dim=0)

@@ -18,7 +18,7 @@ from trustmm.graph.bipartite import layer_mean
 from trustmm.graph.neighbours import NeighbourSearch, unit_rows
 from trustmm.graph.principal import principal_entries
 from trustmm.graph.pruned import PrunedGraph
-from trustmm.graph.rows import LayerMeanRows, ProductRows, Take, map_rows, take
+from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows
 from trustmm.graph.sparse import SparseMatrix
 
 # Shapes: those of `base`; M modalities, X = M D columns.
@@ -28,7 +28,8 @@ class PGL(Backbone):
     r"""Principal graph learning (Yu et al., AAAI 2025, https://doi.org/10.1609/aaai.v39i12.33429).
 
     .. math::
-        t = [\operatorname{norm}(W_m X_m + b_m)]_m, \qquad Z = \tfrac{1}{L+1} \textstyle\sum_{l=0}^{L} G^l [P ; t], \qquad
+        t = [\operatorname{norm}(W_m X_m + b_m)]_m, \qquad
+        Z = \tfrac{1}{L+1} \textstyle\sum_{l=0}^{L} G^l [P ; t], \qquad
         s_{ui} = \bigl\langle Z_u, Z_i + (M^n t)_i \bigr\rangle
 
     with P a table of users for each modality, side by side, and M FREEDOM's frozen item graph; there are no ids. In

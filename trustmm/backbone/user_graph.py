@@ -173,7 +173,7 @@ class UserGraphModel(Backbone):
         """BPR in base 2, and the mean squares."""
         user_UX, item_IX = self._final(self.user_graph.training_matrix)
         user_BX, items = take(user_UX, batch.users), torch.cat([batch.positives, batch.negatives])
-        preferences = [take(tower.preference_UC, batch.users) for tower in self.towers.values()]
+        preferences = [take(preference_UC, batch.users) for preference_UC in self._preferences()]
         squares = torch.stack([part.square().mean() for part in (*preferences, *self.weights.values())])
         bits = bpr(user_BX, *take(item_IX, items).chunk(2)) / math.log(2)
         return {"bpr": bits, "reg": self.reg * squares.sum()}
@@ -181,6 +181,9 @@ class UserGraphModel(Backbone):
     def embeddings(self) -> Embeddings:
         """Users with what the others pass on, and items."""
         return Embeddings(*self._final(self.user_graph.matrix))
+
+    def _preferences(self) -> list[Tensor]:
+        return [tower.get_parameter("preference_UC") for tower in self.towers.values()]
 
     def _final(self, user_graph: SparseMatrix) -> tuple[Tensor, Tensor]:
         rows = [tower(self.operator) for tower in self.towers.values()]

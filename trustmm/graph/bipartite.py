@@ -10,11 +10,13 @@ from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 
 
 def bipartite_operator(edges: Edges) -> SparseMatrix:
-    """S = D^-1/2 A D^-1/2 over the N = U + I nodes, without self loops; a node without edges has an empty row."""
+    """S = D^-1/2 A D^-1/2 over the N = U + I nodes, without self loops; a node without edges has an empty row.
+
+    A is 1 at the pairs, or what the edges say otherwise (`WeightedEdges`).
+    """
     num_nodes = edges.num_users + edges.num_items
-    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
-    rows, columns = torch.cat([users, items]), torch.cat([items, users])
-    values = symmetric_normalise(rows, columns, torch.ones(len(rows)), num_nodes)
+    rows, columns, weights = (torch.from_numpy(array) for array in edges.messages())
+    values = symmetric_normalise(rows, columns, weights, num_nodes)
     return SparseMatrix(rows, columns, values, (num_nodes, num_nodes), symmetric=True)
 
 
@@ -76,4 +78,4 @@ def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator
     if by_degree:
         arrival /= pair_rates(edges)
     kept = np.sort(np.argpartition(arrival, keep - 1)[:keep]) if keep else np.empty(0, dtype=np.int64)
-    return Edges.from_keys(edges.keys[kept], edges.num_users, edges.num_items)
+    return edges.subset(kept)
