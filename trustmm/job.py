@@ -48,9 +48,7 @@ class Job:
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
             )
         if self.edit.wants_graph_only:
-            raise ValueError(
-                "edit.op=graphda edits what carries messages, not the positives; use edit=graph_only"
-            )
+            raise ValueError("edit.op=graphda edits what carries messages, not the positives; use edit=graph_only")
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 

@@ -158,7 +158,7 @@ class MMGCN(Backbone):
         index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
         user_BD, positive_BD, negative_BD = take(self.node_ND, index).chunk(3)
         ids = torch.cat([user_BD, user_BD, positive_BD, negative_BD]).square().sum() / (2 * user_BD.numel())
-        first_UC = next(iter(self.networks.values())).preference_UC
+        first_UC = next(iter(self.networks.values())).get_parameter("preference_UC")
         penalty = ids + first_UC.square().mean()
         return {"bpr": bpr(*take(self._final(), index).chunk(3)), "reg": self.reg * penalty}
 
