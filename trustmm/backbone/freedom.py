@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.content import feature_projections, feature_tables, node_table
 from trustmm.backbone.losses import bpr
 from trustmm.checks import Count, NonNegative, Within
 from trustmm.dataset.data import TrainData
@@ -62,13 +62,9 @@ class FREEDOM(Backbone):
         super().__init__()
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
         self.edges, self.dropout, self.reg = train.propagation, dropout, reg
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
-        names = sorted(train.features)
-        self.features = nn.ParameterDict(
-            {m: nn.Parameter(torch.tensor(train.features[m]), requires_grad=trainable_features) for m in names}
-        )
-        self.projections = nn.ModuleDict({m: linear(train.features[m].shape[1], embedding_dim, rng) for m in names})
+        self.node_ND = node_table(train, embedding_dim, rng)
+        self.features = feature_tables(train, trainable=trainable_features)
+        self.projections = feature_projections(train, embedding_dim, rng)
         self.operator = self.training_operator = bipartite_operator(train.propagation)
         self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)
 

@@ -1,0 +1,30 @@
+"""Parts that backbones with item content share; all draw their initial weights in the order of their calls."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from trustmm.backbone.initialise import Draw, linear, xavier_uniform
+from trustmm.dataset.data import TrainData
+
+
+def node_table(train: TrainData, width: int, rng: np.random.Generator) -> nn.Parameter:
+    """Embeddings of all nodes (N, width), users first; Xavier-uniform over the users and over the items."""
+    return nn.Parameter(
+        torch.cat([xavier_uniform((count, width), rng) for count in (train.num_users, train.num_items)])
+    )
+
+
+def feature_tables(train: TrainData, *, trainable: bool) -> nn.ParameterDict:
+    """The features (I, d_m) of each modality, in alphabetical order, as parameters that start at the input."""
+    return nn.ParameterDict(
+        {m: nn.Parameter(torch.tensor(train.features[m]), requires_grad=trainable) for m in sorted(train.features)}
+    )
+
+
+def feature_projections(
+    train: TrainData, width: int, rng: np.random.Generator, *, weight: Draw | None = None
+) -> nn.ModuleDict:
+    """A linear layer from d_m to `width` for each modality, in alphabetical order; `weight` as in `linear`."""
+    widths = {m: train.features[m].shape[1] for m in sorted(train.features)}
+    return nn.ModuleDict({m: linear(inputs, width, rng, weight=weight) for m, inputs in widths.items()})
