@@ -37,8 +37,11 @@ MUTE_USER, MUTE_ITEM = 5, 6
 """With training edges, but none that carries messages."""
 BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 """Zero feature rows in every modality."""
-ZERO_GRADIENT = {"freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")}
-"""Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
+ZERO_GRADIENT = {
+    "freedom": ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias"),
+    "slmrec": ("keys.visual.bias", "keys.textual.bias", "keys.acoustic.bias"),
+}
+"""Parameters whose gradient is 0 by design: a bias cancels between two items, or among the logits of a row."""
 
 Maker = Callable[..., Backbone]
 
