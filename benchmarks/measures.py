@@ -68,14 +68,14 @@ def backbone(name: str, data_name: str) -> dict:
     """
     from trustmm.build import build
     from trustmm.evaluation.full_ranking import MASKS
-    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.seeding import stream
     from trustmm.training.loop import fit, validate
 
     settings = config(f"backbone={name}", f"training.epochs={REPEATS + 1}")
     data, training = dataset(data_name), build(settings, "training")
     make, evaluation = build(settings, "backbone"), build(settings, "evaluation")
-    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=cosine_neighbours)
+    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=NeighbourSearch())
     evaluator = evaluation.evaluator(data.test, dict.fromkeys(MASKS, data.train), training.torch_device)
     history, _ = fit(model, data.train, evaluator, training, seed=0, stage="bench", on_epoch=lambda *epoch: None)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -146,13 +146,13 @@ def scale(name: str) -> dict:
     from trustmm.build import build
     from trustmm.cache import Cache
     from trustmm.evaluation.full_ranking import MASKS
-    from trustmm.job import cached_neighbours
+    from trustmm.job import CachedSearch
     from trustmm.training.loop import train_epoch, validate
 
     settings, data = config(f"backbone={name}"), electronics()
     device = build(settings, "training").torch_device
     started = time.perf_counter()
-    training, model, optimizer, triples = trainable(settings, data, cached_neighbours(Cache(SCALE_CACHE), device))
+    training, model, optimizer, triples = trainable(settings, data, CachedSearch(Cache(SCALE_CACHE), device))
     began = time.perf_counter()
     few = triples[:, : SCALE_BATCHES * training.batch_size]
     losses = train_epoch(model, optimizer, few, training.batch_size, 0)
@@ -171,10 +171,10 @@ def profile(name: str, data_name: str) -> dict:
     """Share of an epoch's time in each kernel and in what surrounds them, the largest first."""
     from torch.profiler import profile as watch
 
-    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.training.loop import train_epoch
 
-    training, model, optimizer, triples = trainable(config(f"backbone={name}"), dataset(data_name), cosine_neighbours)
+    training, model, optimizer, triples = trainable(config(f"backbone={name}"), dataset(data_name), NeighbourSearch())
     train_epoch(model, optimizer, triples, training.batch_size, 0)
     with watch() as watched:
         train_epoch(model, optimizer, triples, training.batch_size, 1)

@@ -223,7 +223,7 @@ def test_item_graphs_are_kept_by_content(tmp_path: Path) -> None:
     counts = []
     for overrides in ((), (), ("corruption.eta_of.visual=0.4",), ("backbone.k=4",), ("backbone.reg=0",)):
         run("backbone=freedom", *overrides, cache=tmp_path)
-        counts.append(len(list((tmp_path / "neighbours").glob("*.npz"))))
+        counts.append(len(list((tmp_path / "nearest").glob("*.npz"))))
     assert counts == [2, 2, 3, 5, 5]
 
 

@@ -5,18 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from trustmm.backbone.base import Backbone
-from trustmm.cache import Cache, digest
+from trustmm.cache import Arrays, Cache, digest
 from trustmm.corruption.stress import Damage, StressTest
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.alignment import edit_diagnostics
 from trustmm.edit.none import NoEdit
 from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
-from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.identity import code_digest
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
@@ -90,8 +89,7 @@ def run_job(
     rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
-    search = cached_neighbours(cache, device)
-    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
+    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device))
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
     history, valid = fit(
@@ -165,16 +163,20 @@ def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epo
     )
 
 
-def cached_neighbours(cache: Cache, device: torch.device) -> NeighbourSearch:
-    """Cosine neighbours, searched once per content."""
+class CachedSearch(NeighbourSearch):
+    """A search that goes once per content: a device says where it runs, not what it finds.
 
-    def search(features_ID: np.ndarray[Any, np.dtype[np.float32]], *, k: int) -> Neighbours:
-        def compute() -> dict[str, Any]:
-            found = cosine_neighbours(features_ID, k=k, device=device)
-            return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
+    Args:
+        cache: where the arrays are kept, under the function's name.
+        device: where the products run.
+    """
 
-        key = {"features": digest(features_ID), "k": k, "code": code_digest(cosine_neighbours.__module__)}
-        stored = cache.arrays("neighbours", key, compute)
-        return Neighbours(**{name: torch.from_numpy(array) for name, array in stored.items()})
+    def __init__(self, cache: Cache, device: torch.device) -> None:
+        super().__init__(device)
+        self.cache = cache
 
-    return search
+    def once(self, find: Callable[..., Arrays], **content: Any) -> Arrays:
+        """What `find` finds for `content`, from the cache if any job has asked before."""
+        key = {name: digest(value) for name, value in content.items() if name != "device"}
+        key["code"] = code_digest(find.__module__)
+        return self.cache.arrays(find.__name__, key, functools.partial(find, **content))

@@ -21,7 +21,7 @@ from trustmm.backbone.base import Backbone, Batch
 from trustmm.backbone.draws import Draws
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 
 Arrays = Mapping[str, np.ndarray]
 Options = Mapping[str, Any]
@@ -195,7 +195,7 @@ class OracleScores:
         options = {"modalities": ["visual", "textual"]} | json.loads((oracle_folder / "config.json").read_text())[file]
         edges = Edges.of(inputs["train_user"], inputs["train_item"], *inputs["shape"].tolist())
         train = TrainData(edges, edges, {modality: inputs[modality] for modality in options["modalities"]})
-        model = self.build(options)(train, rng=np.random.default_rng(0), neighbours=cosine_neighbours).to(request.param)
+        model = self.build(options)(train, rng=np.random.default_rng(0), neighbours=NeighbourSearch()).to(request.param)
         columns = [
             [torch.from_numpy(inputs[f"{which}_{part}"]) for part in ("user", "pos", "neg")]
             for which in ("batch", "second")

@@ -23,7 +23,7 @@ from trustmm.build import build
 from trustmm.config import config_folder, register
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import check_fit
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
@@ -42,6 +42,8 @@ ZERO_GRADIENT = {
     "slmrec": ("keys.visual.bias", "keys.textual.bias", "keys.acoustic.bias"),
 }
 """Parameters whose gradient is 0 by design: a bias cancels between two items, or among the logits of a row."""
+NO_TIES = {"damrs": {"together_top": NUM_ITEMS}}
+"""Options under which no choice falls to the smaller of two labels: then labels mean nothing."""
 
 Maker = Callable[..., Backbone]
 
@@ -98,7 +100,7 @@ def toy(modalities: tuple[str, ...], *, awkward: bool = False) -> TrainData:
 
 
 def make_model(stem: str, train: TrainData, seed: int = 0, **changes: Any) -> Backbone:
-    return maker(OPTIONS[stem], **changes)(train, rng=np.random.default_rng(seed), neighbours=cosine_neighbours)
+    return maker(OPTIONS[stem], **changes)(train, rng=np.random.default_rng(seed), neighbours=NeighbourSearch())
 
 
 def epoch_batches(train: TrainData) -> list[Batch]:
@@ -216,7 +218,9 @@ class TestEveryBackbone:
             for edges in (train.supervision, train.propagation)
         )
         relabelled = TrainData(supervision, propagation, {m: x[old_item] for m, x in train.features.items()})
-        model, other = make_model(stem, train), make_model(stem, relabelled, seed=1)
+        model, other = (
+            make_model(stem, data, seed, **NO_TIES.get(stem, {})) for seed, data in enumerate((train, relabelled))
+        )
         train_epochs(model, train)
         order = {NUM_USERS: old_user, NUM_ITEMS: old_item}
         order[NUM_USERS + NUM_ITEMS] = np.concatenate([old_user, NUM_USERS + old_item])

@@ -14,7 +14,7 @@ from trustmm.backbone.base import Backbone
 from trustmm.backbone.selfcf import SELFCF
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 
 
 class TestOracle(OracleTests):
@@ -51,7 +51,7 @@ def test_directions_of_an_edge_are_dropped_each_for_itself_and_survivors_scaled(
     edges = Edges.of([0, 0, 1], [0, 1, 1], 2, 2)
     options: dict[str, Any] = {"embedding_dim": 3, "num_layers": 1, "dropout": 0.0, "graph_dropout": 1.0, "reg": 0.0}
     train, rng = TrainData(edges, edges, {}), np.random.default_rng(0)
-    model = SELFCF(train, rng=rng, neighbours=cosine_neighbours, **options)
+    model = SELFCF(train, rng=rng, neighbours=NeighbourSearch(), **options)
     keep = torch.tensor([1.0, 0, 1, 1, 1, 1])
     model.draws = FixedDraws({"graph_rate": rate, "keep_graph": keep})
     whole, found = model.operator.to_dense(), model.dropped_operator().to_dense()

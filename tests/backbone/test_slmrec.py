@@ -12,7 +12,7 @@ from trustmm.backbone.base import Backbone
 from trustmm.backbone.slmrec import SLMRec
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 
 
 class TestOracle(OracleTests):
@@ -50,7 +50,7 @@ def make(*modalities: str) -> SLMRec:
     edges = Edges.of([0, 1, 1], [0, 0, 2], 2, 3)
     features = {name: rng.standard_normal((3, 5)).astype(np.float32) for name in modalities}
     options = {"embedding_dim": 6, "num_layers": 1, "temperature": 0.2, "ssl_alpha": 0.1, "ssl_temperature": 0.2}
-    return SLMRec(TrainData(edges, edges, features), rng=rng, neighbours=cosine_neighbours, **options)
+    return SLMRec(TrainData(edges, edges, features), rng=rng, neighbours=NeighbourSearch(), **options)
 
 
 @pytest.mark.parametrize(

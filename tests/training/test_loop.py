@@ -15,7 +15,7 @@ from trustmm.backbone.bpr import BPRMF
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, Evaluator, FullRanking
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
 from trustmm.training.course import Epoch
@@ -50,7 +50,7 @@ def make_evaluator() -> Evaluator:
 def make_bpr(seed: int = 0) -> BPRMF:
     train, _ = make_splits()
     rng, data = stream(seed, "init"), TrainData(train, train, {})
-    return BPRMF(data, rng=rng, neighbours=cosine_neighbours, embedding_dim=8, reg=0.0)
+    return BPRMF(data, rng=rng, neighbours=NeighbourSearch(), embedding_dim=8, reg=0.0)
 
 
 def run(

@@ -1,7 +1,8 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +33,30 @@ class Neighbours:
         return rows[self.linked], self.index[self.linked], self.similarity[self.linked]
 
 
-class NeighbourSearch(Protocol):
-    """How a backbone asks for the item graph of one modality; a job passes a cached search."""
+class NeighbourSearch:
+    """How a backbone asks for graphs that only content determines; a job passes one that keeps what it found.
+
+    Args:
+        device: where the products run.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
 
     def __call__(self, features_ID: NDArray[np.float32], *, k: int) -> Neighbours:
-        """Neighbours of the rows of a feature matrix."""
+        """Cosine neighbours of the rows of a feature matrix: the item graph of one modality."""
+        found = self.once(nearest, features_ID=features_ID, k=k, device=self.device)
+        return Neighbours(**{name: torch.from_numpy(array) for name, array in found.items()})
+
+    def once(self, find: Callable[..., Mapping[str, NDArray[Any]]], **content: Any) -> Mapping[str, NDArray[Any]]:
+        """What a function of a module finds for content: arrays, numbers and, where it matters to speed, a device."""
+        return find(**content)
+
+
+def nearest(*, features_ID: NDArray[np.float32], k: int, device: torch.device | str) -> dict[str, NDArray[Any]]:
+    """`cosine_neighbours` as arrays."""
+    found = cosine_neighbours(features_ID, k=k, device=device)
+    return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
 
 
 def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch.device | str = "cpu") -> Neighbours:

@@ -36,9 +36,7 @@ class SparseMatrix(nn.Module):
         super().__init__()
         self.shape, self.symmetric = shape, symmetric
         rows, columns, values = _coalesce(rows, columns, values, shape[1])
-        offsets = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
-        torch.cumsum(torch.bincount(rows, minlength=shape[0]), 0, out=offsets[1:])
-        for name, buffer in (("offsets", offsets), ("columns", columns), ("values", values)):
+        for name, buffer in (("offsets", _offsets(rows, shape[0])), ("columns", columns), ("values", values)):
             self.register_buffer(name, buffer, persistent=False)
         self.transposed: SparseMatrix | None = None
         self._turn: Tensor | None = None
@@ -127,6 +125,13 @@ def _init_transposed(
     matrix.symmetric = False
 
 
+def _offsets(rows: Tensor, num_rows: int) -> Tensor:
+    """Where the entries of each row start, (num_rows + 1,), among entries in order of rows."""
+    offsets = torch.zeros(num_rows + 1, dtype=torch.int64, device=rows.device)
+    torch.cumsum(torch.bincount(rows, minlength=num_rows), 0, out=offsets[1:])
+    return offsets
+
+
 def _coalesce(rows: Tensor, columns: Tensor, values: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
     keys, order = torch.sort(rows * width + columns, stable=True)
     values = values[order]
@@ -210,6 +215,77 @@ class _InnerProducts(torch.autograd.Function):
         left, right, rows, columns = ctx.saved_tensors
         matrix = SparseMatrix(rows, columns, gradient, (len(left), len(right)))
         return matrix.multiply(right), matrix.transpose.multiply(left), None, None
+
+
+class SparsePattern(nn.Module):
+    """Where a (M, N) matrix has entries: sorted once, for values that change with every batch.
+
+    Args:
+        rows, columns: (E,) int64 positions, each given once.
+        shape: (M, N).
+    """
+
+    offsets: Tensor
+    rows: Tensor
+    columns: Tensor
+    turn: Tensor
+    turned_offsets: Tensor
+    turned_columns: Tensor
+
+    def __init__(self, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
+        super().__init__()
+        order = torch.argsort(rows * shape[1] + columns)
+        rows, columns = rows[order], columns[order]
+        turn = torch.argsort(columns, stable=True)
+        buffers = {"rows": rows, "columns": columns, "turn": turn, "turned_columns": rows[turn]}
+        buffers |= {"offsets": _offsets(rows, shape[0]), "turned_offsets": _offsets(columns, shape[1])}
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+
+    def product(self, values: Tensor, dense: Tensor) -> Tensor:
+        """The product (M, D) of the matrix with these values (E,) and a dense (N, D), differentiable in both."""
+        return _PatternProduct.apply(values, dense, self)
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Entries (E,) of left (M, D) @ right.T (D, N) here, differentiable in both."""
+        return _PatternInnerProducts.apply(left, right, self)
+
+    def multiply(self, values: Tensor, dense: Tensor) -> Tensor:
+        """`product` without a gradient."""
+        return _sum_bags(dense, self.columns, self.offsets, values)
+
+    def multiply_transposed(self, values: Tensor, dense: Tensor) -> Tensor:
+        """The transpose times a dense (M, D), without a gradient."""
+        return _sum_bags(dense, self.turned_columns, self.turned_offsets, values.index_select(0, self.turn))
+
+
+class _PatternProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, dense: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(values, dense)
+        return pattern.multiply(values, dense)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (values, dense), pattern = ctx.saved_tensors, ctx.pattern
+        gradient = gradient.contiguous()
+        by_value = _inner_products(gradient, dense, pattern.rows, pattern.columns)
+        return by_value, pattern.multiply_transposed(values, gradient), None
+
+
+class _PatternInnerProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(left, right)
+        return _inner_products(left, right, pattern.rows, pattern.columns)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (left, right), pattern = ctx.saved_tensors, ctx.pattern
+        gradient = gradient.contiguous()
+        return pattern.multiply(gradient, right), pattern.multiply_transposed(gradient, left), None
 
 
 def _inner_products(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from trustmm.checks import Count, NonNegative, Positive
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, FullRanking
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.identity import code_digest, describe
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
@@ -92,7 +92,7 @@ class LightGCNPrior:
         model = LightGCN(
             train,
             rng=stream(seed, "prior", "init"),
-            neighbours=cosine_neighbours,
+            neighbours=NeighbourSearch(),
             embedding_dim=self.embedding_dim,
             num_layers=self.num_layers,
             reg=self.reg,
