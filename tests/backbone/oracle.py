@@ -68,8 +68,8 @@ class FixedDraws(Draws):
     def keep(self, name: str, shape: tuple[int, ...], rate: float, rows: Tensor | None = None) -> Tensor:
         return self._drawn(name, shape, rows)
 
-    def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return self._drawn(name, shape)
+    def normal(self, name: str, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:
+        return self._drawn(name, shape, rows)
 
     def gumbel(self, name: str, shape: tuple[int, ...]) -> Tensor:
         return self._drawn(name, shape)

@@ -38,8 +38,12 @@ MUTE_USER, MUTE_ITEM = 5, 6
 BLANK_ITEMS = (LONELY_ITEM, MUTE_ITEM, 7)
 """Zero feature rows in every modality."""
 _BIASES = ("projections.visual.bias", "projections.textual.bias", "projections.acoustic.bias")
-ZERO_GRADIENT = {"freedom": _BIASES, "mmgcf": _BIASES}
-"""Parameters whose gradient is 0 by design: a bias cancels between a positive and a negative."""
+ZERO_GRADIENT = {
+    "freedom": _BIASES,
+    "mmgcf": _BIASES,
+    "slmrec": ("keys.visual.bias", "keys.textual.bias", "keys.acoustic.bias"),
+}
+"""Parameters whose gradient is 0 by design: a bias cancels between two items, or among the logits of a row."""
 NO_TIES = {"damrs": {"together_top": NUM_ITEMS}}
 """Options under which no choice falls to the smaller of two labels: then labels mean nothing."""
 

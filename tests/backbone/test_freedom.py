@@ -11,7 +11,7 @@ from trustmm.backbone.freedom import FREEDOM
 class TestOracle(OracleTests):
     files = ("freedom",)
     names = NODES | FEATURES
-    graph = {"mm_adj": lambda model: model.item_graph.to_dense(), "norm_adj": lambda model: model.operator.to_dense()}
+    graph = {"mm_adj": lambda model: model.item_graph.to_dense(), "norm_adj": lambda model: model.graph.all.to_dense()}
 
     def build(self, o: Options) -> Callable[..., Backbone]:
         return functools.partial(

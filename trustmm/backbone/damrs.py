@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import xavier_uniform
-from trustmm.backbone.modalities import in_order
+from trustmm.backbone.content import in_order, node_table
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.agreement import agreeing_neighbours
@@ -82,8 +81,7 @@ class DAMRS(Backbone):
         super().__init__()
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
         self.kl, self.neighbour = kl, neighbour
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        self.node_ND = node_table(train, embedding_dim, rng)
         self.operator = bipartite_operator(train.propagation)
         found = neighbours.once(agreeing_neighbours, features=dict(train.features), k=k, device=neighbours.device)
         pairs = {name: (found[f"{name}/rows"], found[f"{name}/columns"]) for name in in_order(train.features)}

@@ -29,8 +29,8 @@ class Draws:
         """
         return torch.from_numpy((self.rng.random(shape, dtype=np.float32) >= np.float32(rate)).astype(np.float32))
 
-    def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal noise."""
+    def normal(self, name: str, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:
+        """Standard normal noise; `rows` as in `keep`."""
         return torch.from_numpy(self.rng.standard_normal(shape, dtype=np.float32))
 
     def gumbel(self, name: str, shape: tuple[int, ...]) -> Tensor:

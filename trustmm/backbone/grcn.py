@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import Content
 from trustmm.backbone.initialise import linear, xavier_normal
 from trustmm.backbone.losses import bpr
-from trustmm.backbone.modalities import Content
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch, unit_rows
@@ -82,8 +82,7 @@ class GRCN(Backbone):
         self.preferences, self.projections = nn.ParameterDict(), nn.ModuleDict()
         for name, width in self.content.widths.items():
             self.preferences[name] = nn.Parameter(xavier_normal((train.num_users, content_dim), rng))
-            self.projections[name] = linear(width, content_dim, rng)
-            self.projections[name].weight.data = xavier_normal((content_dim, width), rng)
+            self.projections[name] = linear(width, content_dim, rng, weight=xavier_normal)
         users, items = (torch.from_numpy(side) for side in (train.propagation.users, train.propagation.items))
         self.of_users = SparsePattern(users, items, (train.num_users, train.num_items))
         nodes = torch.cat([users, items + self.num_users]), torch.cat([items + self.num_users, users])

@@ -6,10 +6,10 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import xavier_uniform
+from trustmm.backbone.content import node_table
 from trustmm.checks import Count, NonNegative, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
@@ -59,8 +59,7 @@ class LayerGCN(Backbone):
         self.num_users, self.num_layers, self.reg = train.num_users, num_layers, reg
         self.alternate = alternate
         self.register_buffer("epochs", torch.zeros(1, dtype=torch.int64))  # saved, so that a resumed training goes on
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        self.node_ND = node_table(train, embedding_dim, rng)
         self.graph = PrunedGraph(train.propagation, drop_fraction=dropout)
 
     epochs: Tensor

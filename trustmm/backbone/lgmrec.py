@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import Content, node_table
 from trustmm.backbone.initialise import xavier_uniform
 from trustmm.backbone.losses import bpr, norm_penalty, table_contrast
-from trustmm.backbone.modalities import Content
 from trustmm.checks import Count, NonNegative, Positive, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, incidence, layer_mean
@@ -81,8 +81,7 @@ class LGMRec(Backbone):
         self.num_users, self.num_layers, self.num_content_layers = train.num_users, num_layers, num_content_layers
         self.num_hyper_layers, self.dropout, self.alpha = num_hyper_layers, 1 - keep, alpha
         self.temperature, self.cl, self.reg, self.noisy_ranking = temperature, cl, reg, noisy_ranking
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        self.node_ND = node_table(train, embedding_dim, rng)
         self.content, self.projections, self.hyperedges = (
             Content(train.features),
             nn.ParameterDict(),

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.content import Content, node_table
+from trustmm.backbone.initialise import linear
 from trustmm.backbone.losses import bpr, square_penalty
-from trustmm.backbone.modalities import Content
 from trustmm.checks import Count, NonNegative, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean
@@ -89,8 +89,7 @@ class MMGCF(Backbone):
         self.num_users, self.num_layers, self.weighting = train.num_users, num_layers, weighting
         self.reg = reg
         self.graph = PrunedGraph(train.propagation, drop_fraction=dropout)
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        self.node_ND = node_table(train, embedding_dim, rng)
         self.content = Content(train.features)
         widths = self.content.widths
         self.projections = nn.ModuleDict({m: linear(width, embedding_dim, rng) for m, width in widths.items()})

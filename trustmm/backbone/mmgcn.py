@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import in_order
 from trustmm.backbone.initialise import linear, xavier_normal
 from trustmm.backbone.losses import bpr
-from trustmm.backbone.modalities import in_order
 from trustmm.checks import Count, NonNegative
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import neighbour_mean_operator
@@ -34,11 +34,8 @@ class Block(nn.Module):
     def __init__(self, width: int, embedding_dim: int, *, rng: np.random.Generator, first: bool) -> None:
         super().__init__()
         self.mix_CC = nn.Parameter(xavier_normal((width, width), rng))
-        self.own = linear(width, embedding_dim, rng)
-        self.own.weight.data = xavier_normal((embedding_dim, width), rng)
-        self.output = linear(width + embedding_dim, embedding_dim, rng)
-        if first:
-            self.output.weight.data = xavier_normal((embedding_dim, width + embedding_dim), rng)
+        self.own = linear(width, embedding_dim, rng, weight=xavier_normal)
+        self.output = linear(width + embedding_dim, embedding_dim, rng, weight=xavier_normal if first else None)
 
     def forward(self, x_NC: Tensor, operator: SparseMatrix, id_ND: Tensor) -> Tensor:
         """Rows of the next layer, (N, D)."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import in_order
 from trustmm.backbone.freedom import frozen_item_graph, modality_weights
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, contrast
-from trustmm.backbone.modalities import in_order
 from trustmm.checks import Count, NonNegative, Positive, Within
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean

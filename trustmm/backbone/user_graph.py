@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import in_order
 from trustmm.backbone.initialise import linear, xavier_normal
 from trustmm.backbone.losses import bpr
-from trustmm.backbone.modalities import in_order
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
 from trustmm.graph.common import most_in_common
