@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.content import feature_projections, node_table
+from trustmm.backbone.content import Content, feature_projections, in_order, node_table
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import contrast, table_contrast
-from trustmm.backbone.modalities import Content, in_order
 from trustmm.checks import Count, NonNegative, Positive
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
