@@ -60,7 +60,7 @@ def test_every_second_epoch_is_drawn_without_regard_to_degrees_if_wanted(alterna
         reg=0.0,
     )
     kept: dict[int, list[bool]] = {0: [], 1: []}
-    for epoch in range(400):
+    for epoch in range(300):
         model.begin_epoch(np.random.default_rng(epoch))
         kept[epoch % 2].append(bool(model.graph.kept.to_dense()[39, 41]))
     assert np.mean(kept[0]) == pytest.approx(0.45, abs=0.12)

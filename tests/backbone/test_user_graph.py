@@ -62,7 +62,7 @@ def test_weights_are_the_softmax_of_the_counts(edges: Edges) -> None:
 def test_padding_repeats_partners_until_there_are_k_and_counts_them_again(edges: Edges) -> None:
     graph = graph_of(edges, K, pad=True)
     plain, times = graph.matrix.to_dense().numpy(), []
-    for seed in range(400):
+    for seed in range(200):
         graph.begin_epoch(np.random.default_rng(seed))
         padded = graph.training_matrix.to_dense().numpy()
         assert_array_equal(padded > 0, plain > 0)
@@ -70,5 +70,5 @@ def test_padding_repeats_partners_until_there_are_k_and_counts_them_again(edges:
         times.append(padded[4, 5] * K)
     assert_allclose(times, np.rint(times), atol=1e-5)
     often = np.bincount(np.rint(times).astype(int), minlength=K)[1:] / len(times)
-    assert_allclose(often, 1 / 5, atol=0.08)  # an urn of two that grows to six by its own repeats: 1 .. 5, all alike
+    assert_allclose(often, 1 / 5, atol=0.1)  # an urn of two that grows to six by its own repeats: 1 .. 5, all alike
     assert_array_equal(plain[3], 0)
