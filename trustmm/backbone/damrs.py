@@ -193,7 +193,7 @@ class _Discrimination(torch.autograd.Function):
         for rows in items.split(BLOCK_ROWS):
             cosines = [unit_ID.index_select(0, rows) @ unit_ID.T for unit_ID in units]
             shares = [cosine_RI.softmax(dim=1) for cosine_RI in cosines]
-            of_all_RI = torch.stack(shares).sum(dim=0)
+            of_all_RI = sum(shares[1:], shares[0])
             for unit_ID, cosine_RI, share_RI, gradient_ID in zip(units, cosines, shares, gradients, strict=True):
                 near = _nearest(of_all_RI + share_RI, share_RI)
                 value, by_cosine_RI = _standing_out(cosine_RI, *near)

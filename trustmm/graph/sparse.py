@@ -5,6 +5,7 @@ CSR product of torch takes 10-17 ms; `benchmarks/` repeats the comparison. On CU
 fixed order, while the CSR product adds in whatever order its threads end.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -250,6 +251,14 @@ class SparsePattern(nn.Module):
         """Entries (E,) of left (M, D) @ right.T (D, N) here, differentiable in both."""
         return _PatternInnerProducts.apply(left, right, self)
 
+    def sampled(self, left: Tensor, right: Tensor) -> Tensor:
+        """`inner_products` without a gradient, many times faster than gathering both rows of every entry."""
+        zeros, shape = left.new_zeros(len(self.columns)), (len(left), len(right))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            pattern = torch.sparse_csr_tensor(self.offsets, self.columns, zeros, shape, check_invariants=False)
+        return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
+
     def multiply(self, values: Tensor, dense: Tensor) -> Tensor:
         """`product` without a gradient."""
         return _sum_bags(dense, self.columns, self.offsets, values)
@@ -264,14 +273,13 @@ class _PatternProduct(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, dense: Tensor, pattern: SparsePattern) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(values, dense)
-        return pattern.multiply(values, dense)
+        return pattern.multiply(values.detach(), dense.detach())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (values, dense), pattern = ctx.saved_tensors, ctx.pattern
         gradient = gradient.contiguous()
-        by_value = _inner_products(gradient, dense, pattern.rows, pattern.columns)
-        return by_value, pattern.multiply_transposed(values, gradient), None
+        return pattern.sampled(gradient, dense), pattern.multiply_transposed(values, gradient), None
 
 
 class _PatternInnerProducts(torch.autograd.Function):
@@ -279,7 +287,7 @@ class _PatternInnerProducts(torch.autograd.Function):
     def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(left, right)
-        return _inner_products(left, right, pattern.rows, pattern.columns)
+        return pattern.sampled(left, right)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
