@@ -28,7 +28,7 @@ from trustmm.job import check_fit
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
 
-NUM_USERS, NUM_ITEMS, WIDTH, BATCH = 17, 29, 8, 16
+NUM_USERS, NUM_ITEMS, NUM_CATEGORIES, WIDTH, BATCH = 17, 29, 5, 8, 16
 WIDTHS = {"visual": 5, "textual": 6, "acoustic": 7}
 MODALITIES = [(), ("visual",), ("visual", "textual"), ("visual", "textual", "acoustic")]
 LONELY_USER, LONELY_ITEM = 3, 4
@@ -100,7 +100,7 @@ def toy(modalities: tuple[str, ...], *, awkward: bool = False) -> TrainData:
         for matrix in features.values():
             matrix[list(BLANK_ITEMS)] = 0
     supervision, propagation = (Edges.of(*mask.nonzero(), NUM_USERS, NUM_ITEMS) for mask in (chosen, carrying))
-    return TrainData(supervision, propagation, features)
+    return TrainData(supervision, propagation, features, np.arange(NUM_ITEMS) % NUM_CATEGORIES)
 
 
 def make_model(stem: str, train: TrainData, seed: int = 0, **changes: Any) -> Backbone:
@@ -200,7 +200,9 @@ class TestEveryBackbone:
             Edges.of(new_user[edges.users], new_item[edges.items], NUM_USERS, NUM_ITEMS)
             for edges in (train.supervision, train.propagation)
         )
-        relabelled = TrainData(supervision, propagation, {m: x[old_item] for m, x in train.features.items()})
+        assert train.categories is not None
+        features = {m: x[old_item] for m, x in train.features.items()}
+        relabelled = TrainData(supervision, propagation, features, train.categories[old_item])
         model, other = (
             make_model(stem, data, seed, **NO_TIES.get(stem, {})) for seed, data in enumerate((train, relabelled))
         )
@@ -310,7 +312,8 @@ def checkerboard(modalities: tuple[str, ...]) -> tuple[TrainData, np.ndarray]:
     noise = {m: rng.standard_normal((NUM_ITEMS, WIDTHS[m])).astype(np.float32) for m in modalities}
     colour = np.where(items % 2, 1.0, -1.0).astype(np.float32)[:, None]
     edges = Edges.of(*chosen.nonzero(), NUM_USERS, NUM_ITEMS)
-    return TrainData(edges, edges, {m: colour + np.float32(0.3) * x for m, x in noise.items()}), held_out
+    features = {m: colour + np.float32(0.3) * x for m, x in noise.items()}
+    return TrainData(edges, edges, features, items % NUM_CATEGORIES), held_out
 
 
 def test_there_are_seven_published_backbones() -> None:
@@ -364,8 +367,8 @@ def test_frozen_features_stay_what_they_were(stem: str) -> None:
 @pytest.mark.parametrize("stem", [stem for stem, path in OPTIONS.items() if backbone_class(maker(path)).propagates])
 def test_messages_travel_over_propagation_edges_alone(stem: str) -> None:
     train = toy(("visual", "textual"), awkward=True)
-    all_carry = TrainData(train.supervision, train.supervision, train.features)
-    other_supervision = TrainData(train.propagation, train.propagation, train.features)
+    all_carry = replace(train, propagation=train.supervision)
+    other_supervision = replace(train, supervision=train.propagation)
     expected = scores(make_model(stem, train))
     assert_close(scores(make_model(stem, other_supervision)), expected, rtol=0, atol=0)
     assert not torch.equal(scores(make_model(stem, all_carry)), expected)
