@@ -119,6 +119,11 @@ def check_fit(job: Job, data: Dataset) -> None:
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
         )
+    if getattr(backbone, "needs_categories", False) and data.categories is None:
+        raise ValueError(
+            f"the backbone {backbone.__name__} needs a category for each item, but dataset {data.name!r} has none; "
+            "name the file in dataset.categories (docs/data.md), or use another backbone"
+        )
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
             raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")

@@ -55,6 +55,8 @@ class Backbone(nn.Module):
 
     needs_features: ClassVar[bool] = False
     """Cannot be built without item features."""
+    needs_categories: ClassVar[bool] = False
+    """Cannot be built without item categories."""
     propagates: ClassVar[bool] = False
     """Sends messages over E_prop."""
     uses_negatives: ClassVar[bool] = True

@@ -72,6 +72,26 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
     return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
 
 
+def shrunk_nearest(
+    *, features_ID: NDArray[np.float32], k: int, shrink: float, device: torch.device | str
+) -> dict[str, NDArray[Any]]:
+    """The k largest <x_i, x_j> / (|x_i| |x_j| + shrink) of each row i, itself included, as the arrays of `Neighbours`.
+
+    A zero row has 0 with everything and takes part in the choice; entries of 0 are not linked.
+    """
+    rows_ID = torch.tensor(features_ID, device=device)
+    length_I = torch.linalg.vector_norm(rows_ID, dim=1)
+    block, found = max(1, BLOCK_ENTRIES // len(rows_ID)), []
+    for start in range(0, len(rows_ID), block):
+        part = slice(start, start + block)
+        scale_BI = length_I[part, None] * length_I + shrink
+        scale_BI.masked_fill_(scale_BI == 0, torch.inf)
+        found.append(top_k(all_inner_products(rows_ID[part], rows_ID).div_(scale_BI), k))
+    similarity, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    arrays = {"index": index, "similarity": similarity, "linked": similarity != 0}
+    return {name: array.cpu().numpy() for name, array in arrays.items()}
+
+
 def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
     """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content."""
     content = unit_ID.any(dim=1)

@@ -67,15 +67,20 @@ class SparseMatrix(nn.Module):
         Only these are computed, unless they hold more than a fifth of the entries.
         """
         distinct, place = torch.unique(index, return_inverse=True)
-        starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
-        if 5 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
+        held = int((self.offsets[distinct + 1] - self.offsets[distinct]).sum())
+        if 5 * held > len(self.columns):  # picking so many entries costs more than the whole product
             return self.multiply(dense).index_select(0, index)
-        bags = torch.zeros(len(distinct) + 1, dtype=torch.int64, device=distinct.device)
+        bags, columns, values = self.rows_at(distinct)
+        return _sum_bags(dense, columns, bags, values).index_select(0, place)
+
+    def rows_at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows `index` (B,) themselves: where each starts (B + 1,), and the columns and values of their entries."""
+        starts, lengths = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
+        bags = torch.zeros(len(index) + 1, dtype=torch.int64, device=index.device)
         torch.cumsum(lengths, 0, out=bags[1:])
         entries = torch.repeat_interleave(starts - bags[:-1], lengths)
         entries += torch.arange(len(entries), device=entries.device)
-        columns, values = (array.index_select(0, entries) for array in (self.columns, self.values))
-        return _sum_bags(dense, columns, bags, values).index_select(0, place)
+        return bags, self.columns.index_select(0, entries), self.values.index_select(0, entries)
 
     def with_values(self, values: Tensor) -> "SparseMatrix":
         """The matrix with other values (E,), in the order of `columns`, at the positions of a symmetric one.
