@@ -277,7 +277,7 @@ class TestEveryTrainedBackbone:
 def test_held_out_cells_of_a_checkerboard_rank_first(stem: str, modalities: tuple[str, ...]) -> None:
     train, held_out = checkerboard(modalities)
     model = make_model(stem, train, **CHECKERBOARD.get(stem, {}))
-    train_epochs(model, train, epochs=15, rate=0.02)
+    train_epochs(model, train, epochs=12, rate=0.03)
     found = scores(model)
     found[train.supervision.users, train.supervision.items] = -torch.inf
     np.testing.assert_array_equal(found.argmax(dim=1).numpy(), held_out)
