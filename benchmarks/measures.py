@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,17 @@ def dataset(name: str):
     from trustmm.options.build import build
 
     if DATA.is_dir():
-        return build(config(f"dataset={name}", f"dataset.root={DATA}"), "dataset")()
+        return with_categories(build(config(f"dataset={name}", f"dataset.root={DATA}"), "dataset")())
     users, items, pairs = SIZES[name]
     widths = [f"+dataset.modalities.{key}={width}" for key, width in WIDTHS[name].items()]
     sizes = [f"dataset.num_users={users}", f"dataset.num_items={items}", f"dataset.num_interactions={pairs}"]
-    return build(config(*sizes, "~dataset.modalities.visual", "~dataset.modalities.textual", *widths), "dataset")()
+    changes = [*sizes, "~dataset.modalities.visual", "~dataset.modalities.textual", *widths]
+    return with_categories(build(config(*changes), "dataset")())
+
+
+def with_categories(data):
+    """Categories for the one model that needs them; which they are makes no difference to time or memory."""
+    return replace(data, categories=np.arange(data.num_items) % 50)
 
 
 def backbone(name: str, data_name: str) -> dict:
@@ -67,8 +74,7 @@ def backbone(name: str, data_name: str) -> dict:
     That part is the optimiser's pass over all parameters, once a batch, and the product of all users with all items.
     """
     from trustmm.evaluation.full_ranking import MASKS
-    from trustmm.graph.dense import all_inner_products
-    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.options.build import build
     from trustmm.seeding import stream
     from trustmm.training.loop import fit, validate
@@ -76,24 +82,25 @@ def backbone(name: str, data_name: str) -> dict:
     settings = config(f"backbone={name}", f"training.epochs={REPEATS + 1}")
     data, training = dataset(data_name), build(settings, "training")
     make, evaluation = build(settings, "backbone"), build(settings, "evaluation")
-    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=cosine_neighbours)
+    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=NeighbourSearch())
     evaluator = evaluation.evaluator(data.test, dict.fromkeys(MASKS, data.train), training.torch_device)
     history, _ = fit(model, data.train, evaluator, training, seed=0, stage="bench", on_epoch=lambda *epoch: None)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = training.optimizer(parameters, lr=training.learning_rate)
-    final, users = model.embeddings(), torch.from_numpy(np.unique(data.test.users))
-    users, items = final.user_UD.detach()[users].split(evaluation.batch_size), final.item_ID.detach()
+    optimizer = training.optimizer_of(model)
+    users = torch.from_numpy(np.unique(data.test.users)).split(evaluation.batch_size)
 
+    @torch.no_grad()
     def product() -> None:
+        scorer = model.scorer()
         for block in users:
-            all_inner_products(block, items)
+            scorer.scores(block)
 
     return {
-        "epoch_s": min(epoch.train_seconds for epoch in history[1:]),
+        "epoch_s": min((epoch.train_seconds for epoch in history[1:]), default=0.0),
         "ranking_s": seconds(functools.partial(validate, model, evaluator)),
-        "adam_s": seconds(optimizer.step, 20) * -(-len(data.train) // training.batch_size),
+        "adam_s": seconds(optimizer.step, 20) * -(-len(data.train) // training.batch_size) if optimizer else 0.0,
         "product_s": seconds(product),
     }
 
@@ -118,11 +125,13 @@ def electronics():
     key = {"sizes": sizes, "widths": widths, "of": "electronics"}
     stored = Cache(SCALE_CACHE).arrays("synthetic", key, draw)
     splits = {name: Edges.from_keys(stored[name], users, items) for name in ("train", "valid", "test")}
-    return Dataset(name="synthetic", **splits, features={name: stored[f"features/{name}"] for name in ELECTRONICS})
+    features = {name: stored[f"features/{name}"] for name in ELECTRONICS}
+    return with_categories(Dataset(name="synthetic", **splits, features=features))
 
 
 def trainable(settings, data, search):
     """Training, a model at the start of an epoch, its optimiser and the triples of the epoch."""
+    from trustmm.backbone.draws import Draws
     from trustmm.options.build import build
     from trustmm.seeding import stream
     from trustmm.training.sampling import TripleSampler
@@ -132,17 +141,18 @@ def trainable(settings, data, search):
     torch.utils.deterministic.fill_uninitialized_memory = False
     device = training.torch_device
     model = build(settings, "backbone")(data.as_train_data(), rng=stream(0, "init"), neighbours=search).to(device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    triples = torch.from_numpy(TripleSampler(data.train).epoch(stream(0, "batches"))).to(device)
+    sampler = TripleSampler(data.train, negatives=model.uses_negatives)
+    triples = torch.from_numpy(sampler.epoch(stream(0, "batches"))).to(device)
     model.train()
+    model.draws = Draws(stream(0, "draws"))
     model.begin_epoch(stream(0, "graph"))
-    return training, model, training.optimizer(parameters, lr=training.learning_rate), triples
+    return training, model, training.optimizer_of(model), triples
 
 
 def scale(name: str) -> dict:
     """Fifty training batches and one full ranking at Electronics' size."""
     from trustmm.evaluation.full_ranking import MASKS
-    from trustmm.job import cached_neighbours
+    from trustmm.job import CachedSearch
     from trustmm.options.build import build
     from trustmm.store.cache import Cache
     from trustmm.training.loop import train_epoch, validate
@@ -150,10 +160,10 @@ def scale(name: str) -> dict:
     settings, data = config(f"backbone={name}"), electronics()
     device = build(settings, "training").torch_device
     started = time.perf_counter()
-    training, model, optimizer, triples = trainable(settings, data, cached_neighbours(Cache(SCALE_CACHE), device))
+    training, model, optimizer, triples = trainable(settings, data, CachedSearch(Cache(SCALE_CACHE), device))
     began = time.perf_counter()
     few = triples[:, : SCALE_BATCHES * training.batch_size]
-    losses = train_epoch(model, optimizer, few, training.batch_size, 0)
+    losses = train_epoch(model, optimizer, few, training.batch_size, 0) if optimizer else {}
     trained = time.perf_counter()
     evaluator = build(settings, "evaluation").evaluator(data.test, dict.fromkeys(MASKS, data.train), device)
     scores = validate(model, evaluator)
@@ -169,10 +179,10 @@ def profile(name: str, data_name: str) -> dict:
     """Share of an epoch's time in each kernel and in what surrounds them, the largest first."""
     from torch.profiler import profile as watch
 
-    from trustmm.graph.neighbours import cosine_neighbours
+    from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.training.loop import train_epoch
 
-    training, model, optimizer, triples = trainable(config(f"backbone={name}"), dataset(data_name), cosine_neighbours)
+    training, model, optimizer, triples = trainable(config(f"backbone={name}"), dataset(data_name), NeighbourSearch())
     train_epoch(model, optimizer, triples, training.batch_size, 0)
     with watch() as watched:
         train_epoch(model, optimizer, triples, training.batch_size, 1)
@@ -184,6 +194,7 @@ def profile(name: str, data_name: str) -> dict:
 def kernels() -> dict:
     """Ours against the naive version, on Sports."""
     from benchmarks import naive
+    from trustmm.backbone.base import Embeddings
     from trustmm.evaluation.ranking import Ranker
     from trustmm.graph.bipartite import bipartite_operator
     from trustmm.graph.neighbours import cosine_neighbours
@@ -211,7 +222,7 @@ def kernels() -> dict:
             seconds(lambda: naive.negatives_one_by_one(data.train, rng), 1),
         ),
         "ranks of all test pairs (naive: a sort per user, extrapolated from 2,000 users)": (
-            seconds(lambda: ranker.ranks(users, items)),
+            seconds(lambda: ranker.ranks(Embeddings(users, items))),
             share * seconds(lambda: naive.recall_user_by_user(users, items, data.train, some, 10), 1),
         ),
         "10 nearest items (naive: dense matrix, 1.3 GiB)": (

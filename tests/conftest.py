@@ -34,5 +34,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def oracle_folder() -> Path:
+    """Numbers of a reference implementation: TRUSTMM_ORACLES, else ../shared/oracles, else those in the repository."""
+    given = os.environ.get("TRUSTMM_ORACLES")
+    if given and not (Path(given) / "inputs.npz").is_file():
+        pytest.fail(f"TRUSTMM_ORACLES is {given}, where there is no inputs.npz")
+    beside = ROOT.parent / "shared" / "oracles"
+    return Path(given) if given else beside if (beside / "inputs.npz").is_file() else ROOT / "tests" / "oracles"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write tests/golden anew instead of comparing")

@@ -23,6 +23,7 @@ TOY = (
     "dataset.num_users=200",
     "dataset.num_items=120",
     "dataset.num_interactions=1600",
+    "dataset.categories=true",
     "training.epochs=3",
     "training.batch_size=256",
     "prior.epochs=3",

@@ -223,8 +223,21 @@ def test_item_graphs_are_kept_by_content(tmp_path: Path) -> None:
     counts = []
     for overrides in ((), (), ("corruption.eta_of.visual=0.4",), ("backbone.k=4",), ("backbone.reg=0",)):
         run("backbone=freedom", *overrides, cache=tmp_path)
-        counts.append(len(list((tmp_path / "neighbours").glob("*.npz"))))
+        counts.append(len(list((tmp_path / "nearest").glob("*.npz"))))
     assert counts == [2, 2, 3, 5, 5]
+
+
+def test_what_only_edges_determine_is_kept_by_content_and_shared_by_models(tmp_path: Path) -> None:
+    counts = []
+    for overrides in (
+        ("backbone=dualgnn",),
+        ("backbone=dragon", "corruption.eta_of.visual=0.4"),
+        ("backbone=dragon", "backbone.k_users=7"),
+        ("backbone=dualgnn", "corruption.eta_e=0.1"),
+    ):
+        run(*overrides, cache=tmp_path)
+        counts.append(len(list((tmp_path / "most_in_common").glob("*.npz"))))
+    assert counts == [1, 1, 2, 3]
 
 
 def test_masks_coincide_where_nothing_is_edited() -> None:

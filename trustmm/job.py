@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from trustmm.backbone.base import Backbone
@@ -15,13 +14,13 @@ from trustmm.edit.alignment import edit_diagnostics
 from trustmm.edit.none import NoEdit
 from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
-from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
 from trustmm.rectifier.mr import ModalityRectifier
 from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
-from trustmm.store.cache import Cache
+from trustmm.store.cache import Arrays, Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
@@ -49,6 +48,8 @@ class Job:
                 f"edit=graph_only changes the edges that carry messages, but the backbone {backbone.__name__} sends "
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
             )
+        if self.edit.wants_graph_only:
+            raise ValueError("edit.op=graphda edits what carries messages, not the positives; use edit=graph_only")
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 
@@ -91,8 +92,7 @@ def run_job(
     rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
-    search = cached_neighbours(cache, device)
-    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
+    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device))
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
     history, valid = fit(
@@ -119,6 +119,11 @@ def check_fit(job: Job, data: Dataset) -> None:
         raise ValueError(
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
+        )
+    if getattr(backbone, "needs_categories", False) and data.categories is None:
+        raise ValueError(
+            f"the backbone {backbone.__name__} needs a category for each item, but dataset {data.name!r} has none; "
+            "name the file in dataset.categories (docs/data.md), or use another backbone"
         )
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
@@ -166,16 +171,20 @@ def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epo
     )
 
 
-def cached_neighbours(cache: Cache, device: torch.device) -> NeighbourSearch:
-    """Cosine neighbours, searched once per content."""
+class CachedSearch(NeighbourSearch):
+    """A search that goes once per content: a device says where it runs, not what it finds.
 
-    def search(features_ID: np.ndarray[Any, np.dtype[np.float32]], *, k: int) -> Neighbours:
-        def compute() -> dict[str, Any]:
-            found = cosine_neighbours(features_ID, k=k, device=device)
-            return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
+    Args:
+        cache: where the arrays are kept, under the function's name.
+        device: where the products run.
+    """
 
-        key = {"features": digest(features_ID), "k": k, "code": code_digest(cosine_neighbours.__module__)}
-        stored = cache.arrays("neighbours", key, compute)
-        return Neighbours(**{name: torch.from_numpy(array) for name, array in stored.items()})
+    def __init__(self, cache: Cache, device: torch.device) -> None:
+        super().__init__(device)
+        self.cache = cache
 
-    return search
+    def once(self, find: Callable[..., Arrays], **content: Any) -> Arrays:
+        """What `find` finds for `content`, from the cache if any job has asked before."""
+        key = {name: digest(value) for name, value in content.items() if name != "device"}
+        key["code"] = code_digest(find.__module__)
+        return self.cache.arrays(find.__name__, key, functools.partial(find, **content))

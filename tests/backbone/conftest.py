@@ -1,22 +1,9 @@
-"""Where the numerical oracles lie."""
-
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def oracle_folder() -> Path:
-    """TRUSTMM_ORACLES, else ../shared/oracles beside the project."""
-    folder = Path(os.environ.get("TRUSTMM_ORACLES") or PROJECT.parent / "shared" / "oracles")
-    if not (folder / "inputs.npz").is_file():
-        pytest.skip(f"no oracles in {folder}; set TRUSTMM_ORACLES to the folder that holds inputs.npz")
-    return folder
+pytest.register_assert_rewrite("tests.backbone.oracle")
 
 
 @pytest.fixture(scope="session", autouse=True)

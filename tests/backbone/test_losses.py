@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from trustmm.backbone.base import Backbone, Batch
 from trustmm.backbone.lattice import LATTICE
 from trustmm.backbone.lightgcn import LightGCN
-from trustmm.backbone.losses import contrast, square_penalty
+from trustmm.backbone.losses import contrast, square_penalty, table_contrast
 from trustmm.backbone.mgcn import MGCN
 from trustmm.backbone.smore import SMORE
 from trustmm.options.build import build
@@ -93,3 +93,16 @@ def test_learning_rate_follows_what_was_published_unless_it_is_given(model: type
 def test_a_decay_outside_its_range_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match=r"training.lr_decay must be in \(0, 1\] or null, got"):
         training(lr_decay=wrong)
+
+
+@pytest.mark.parametrize("nodes", [1, 7, 300])
+def test_contrast_with_a_table_is_a_sum_over_the_batch_against_all_rows(nodes: int) -> None:
+    rng = np.random.default_rng(0)
+    view, table = (torch.from_numpy(rng.standard_normal((count, 5))).requires_grad_() for count in (nodes, 401))
+    own, counts = torch.from_numpy(rng.permutation(401)[:nodes]), torch.from_numpy(rng.integers(1, 4, nodes))
+    found = table_contrast(view, table, own, counts, temperature=0.2)
+    logits = view.repeat_interleave(counts, dim=0) @ table.T / 0.2
+    expected = nn.functional.cross_entropy(logits, own.repeat_interleave(counts), reduction="sum")
+    assert_close(found, expected)
+    for mine, theirs in zip(*(torch.autograd.grad(value, (view, table)) for value in (found, expected)), strict=True):
+        assert_close(mine, theirs)

@@ -28,6 +28,7 @@ OPTIONS = {
     "content": 0.5,
     "held_out": 0.1,
     "modalities": {"visual": 64, "textual": 32},
+    "categories": False,
     "seed": 0,
 }
 

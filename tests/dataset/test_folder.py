@@ -86,6 +86,7 @@ TYPED = {
     "file hidden": ({"modalities": {"visual": ".npy"}}, BAD_FILE),
     "file suffix": ({"modalities": {"visual": "image_feat.pt"}}, BAD_FILE + r"'image_feat\.pt'$"),
     "file none": ({"modalities": {"visual": None}}, BAD_FILE + "None$"),
+    "categories climb": ({"categories": "../kind.npy"}, r"^dataset\.categories must be a \.npy file name without path"),
 }
 
 
@@ -571,6 +572,33 @@ def test_home_folder_is_expanded(toys: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_omegaconf_mapping_is_accepted(toys: Path) -> None:
     data = read(toys, modalities=OmegaConf.create({"visual": "image_feat.npy"}))
     assert data.digest == read(toys).digest
+
+
+def test_categories_are_numbered_without_gaps_and_determine_the_data(toys: Path) -> None:
+    np.save(toys / "kind.npy", np.array([7, -1, 7, 300]))
+    data = read(toys, categories="kind.npy")
+    assert_array_equal(data.categories, [1, 0, 1, 2])
+    assert_array_equal(data.as_train_data().categories, data.categories)
+    assert read(toys).categories is None
+    assert data.digest != read(toys).digest
+    np.save(toys / "kind.npy", np.array([7, -1, 300, 7]))
+    assert read(toys, categories="kind.npy").digest != data.digest
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        (np.arange(3), r"found int64 of shape \(3,\), expected whole numbers of shape \(4,\)"),
+        (np.ones(4), "found float64 of shape"),
+        (np.ones((4, 1), dtype=int), r"of shape \(4, 1\)"),
+        (np.array([1, 2, 3, None]), "expected a .npy file of whole numbers"),
+    ],
+    ids=["too few", "floats", "matrix", "objects"],
+)
+def test_categories_that_are_not_one_number_for_each_item_are_refused(toys: Path, stored: Any, found: str) -> None:
+    np.save(toys / "kind.npy", stored, allow_pickle=True)
+    with pytest.raises(ValueError, match=f"kind.npy .dataset.categories.: .*{found}"):
+        read(toys, categories="kind.npy")
 
 
 # Options of conf/dataset that read a folder.

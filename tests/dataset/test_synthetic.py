@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from omegaconf import OmegaConf
 
 from trustmm.dataset.data import Dataset
@@ -154,3 +154,15 @@ def test_modalities_of_equal_width_are_not_copies(content: float) -> None:
     if content == 0:
         assert np.abs(correlation).max() < 5 / np.sqrt(801)
     assert np.abs(np.diag(correlation)).max() < 0.9
+
+
+def test_categories_are_the_groups_that_content_follows() -> None:
+    """Without an own share of taste and without noise, items of one category have the same features."""
+    known, unknown = (make(categories=categories, spread=0.0, content=1.0)() for categories in (True, False))
+    assert unknown.categories is None
+    assert known.digest != unknown.digest
+    for name, matrix in known.features.items():
+        assert_array_equal(matrix, unknown.features[name])
+        kinds, first, place = np.unique(known.categories, return_index=True, return_inverse=True)
+        assert 1 < len(kinds) < len(matrix)
+        assert_allclose(matrix, matrix[first][place], rtol=1e-5, atol=1e-6)

@@ -121,7 +121,7 @@ def test_options_of_completion_are_no_part_of_the_identity_of_pruning() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"op": "shuffle"}, "edit.op must be complete or prune, got 'shuffle'"),
+        ({"op": "shuffle"}, "edit.op must be complete or prune or graphda, got 'shuffle'"),
         ({"ratio": 1.5}, r"edit.ratio must be in \[0, 1\], got 1.5"),
         ({"k_user": 0}, r"edit.k_user must be in \[1, inf\), got 0"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
+from trustmm.backbone.base import Embeddings
 from trustmm.evaluation.full_ranking import MASKS, Evaluator, FullRanking, Scores
 from trustmm.evaluation.metrics import per_user_metrics
 from trustmm.graph.edges import Edges
@@ -25,9 +26,11 @@ def make_splits(seed: int = 0) -> tuple[Edges, Edges]:
     return tuple(Edges.from_keys(np.sort(part), NUM_USERS, NUM_ITEMS) for part in (train, held_out))
 
 
-def embeddings(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def embeddings(seed: int = 0) -> Embeddings:
     rng = np.random.default_rng(seed)
-    return tuple(torch.from_numpy(rng.standard_normal((rows, 4)).astype(np.float32)) for rows in (NUM_USERS, NUM_ITEMS))
+    return Embeddings(
+        *(torch.from_numpy(rng.standard_normal((rows, 4)).astype(np.float32)) for rows in (NUM_USERS, NUM_ITEMS))
+    )
 
 
 def evaluator(held_out: Edges, clean: Edges, corrupted: Edges, edited: Edges, filter: str = "clean") -> Evaluator:
@@ -41,7 +44,7 @@ def without(edges: Edges, user: int) -> Edges:
 
 def test_users_without_clean_training_items_are_left_out() -> None:
     train, held_out = make_splits()
-    scores = evaluator(held_out, train, train, train)(*embeddings())
+    scores = evaluator(held_out, train, train, train)(embeddings())
     expected = np.intersect1d(np.unique(train.users), np.unique(held_out.users))
     assert_array_equal(scores.users, expected)
     assert not {3, 5, 8} & set(scores.users.tolist())
@@ -50,10 +53,10 @@ def test_users_without_clean_training_items_are_left_out() -> None:
 
 def test_users_are_the_same_whatever_was_corrupted_or_edited() -> None:
     train, held_out = make_splits()
-    whole = evaluator(held_out, train, train, train)(*embeddings())
-    damaged = evaluator(held_out, train, without(train, 0), without(without(train, 0), 1))(*embeddings())
+    whole = evaluator(held_out, train, train, train)(embeddings())
+    damaged = evaluator(held_out, train, without(train, 0), without(without(train, 0), 1))(embeddings())
     grown = train.union(Edges.of([3, 5], [0, 0], NUM_USERS, NUM_ITEMS))
-    edited = evaluator(held_out, train, grown, grown)(*embeddings())
+    edited = evaluator(held_out, train, grown, grown)(embeddings())
     assert_array_equal(damaged.users, whole.users)
     assert_array_equal(edited.users, whole.users)
     assert damaged.means == whole.means
@@ -62,9 +65,9 @@ def test_users_are_the_same_whatever_was_corrupted_or_edited() -> None:
 def test_each_mask_has_the_numbers_of_its_own_hidden_items() -> None:
     train, held_out = make_splits()
     fewer = Edges.from_keys(train.keys[::3], NUM_USERS, NUM_ITEMS)
-    user, item = embeddings()
-    scores = evaluator(held_out, train, fewer, train)(user, item)
-    products = (user @ item.T).numpy()
+    final = embeddings()
+    scores = evaluator(held_out, train, fewer, train)(final)
+    products = (final.user_UD @ final.item_ID.T).numpy()
     kept = Edges.from_keys(held_out.keys[train.user_degree[held_out.users] > 0], NUM_USERS, NUM_ITEMS)
     for mask, hidden in (("clean", train), ("corrupted", fewer)):
         masked = products.copy()
@@ -77,7 +80,7 @@ def test_each_mask_has_the_numbers_of_its_own_hidden_items() -> None:
 
 def test_masks_coincide_where_nothing_was_edited() -> None:
     train, held_out = make_splits()
-    scores = evaluator(held_out, train, train, train)(*embeddings())
+    scores = evaluator(held_out, train, train, train)(embeddings())
     assert scores.means_of("clean") == scores.means_of("corrupted") == scores.means_of("edited")
 
 
@@ -85,7 +88,7 @@ def test_masks_coincide_where_nothing_was_edited() -> None:
 def test_headline_is_the_chosen_mask(headline: str) -> None:
     train, held_out = make_splits()
     masks = (train, Edges.from_keys(train.keys[::2], NUM_USERS, NUM_ITEMS), without(train, 4))
-    scores = evaluator(held_out, *masks, filter=headline)(*embeddings())
+    scores = evaluator(held_out, *masks, filter=headline)(embeddings())
     assert isinstance(scores, Scores)
     assert scores.headline == headline
     assert scores.means == scores.means_of(headline)
@@ -95,9 +98,9 @@ def test_headline_is_the_chosen_mask(headline: str) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, NUM_USERS, 500])
 def test_batch_size_has_no_influence_on_the_numbers(batch_size: int) -> None:
     train, held_out = make_splits()
-    expected = evaluator(held_out, train, train, train)(*embeddings()).means
+    expected = evaluator(held_out, train, train, train)(embeddings()).means
     protocol = FullRanking(cutoffs=[5, 10, 20], filter="clean", batch_size=batch_size)
-    assert protocol.evaluator(held_out, dict.fromkeys(MASKS, train), CPU)(*embeddings()).means == expected
+    assert protocol.evaluator(held_out, dict.fromkeys(MASKS, train), CPU)(embeddings()).means == expected
 
 
 def test_cutoffs_without_the_one_of_early_stopping_are_refused() -> None:
@@ -111,6 +114,6 @@ def test_hidden_held_out_pair_is_a_miss_also_when_a_list_could_hold_all_items() 
     edited = Edges.of([0, 0], [0, 1], 1, 5)
     protocol = FullRanking(cutoffs=[5, 10, 50], filter="edited", batch_size=4)
     masks = {"clean": train, "corrupted": train, "edited": edited}
-    scores = protocol.evaluator(held_out, masks, CPU)(torch.ones(1, 1), torch.arange(5.0)[:, None])
+    scores = protocol.evaluator(held_out, masks, CPU)(Embeddings(torch.ones(1, 1), torch.arange(5.0)[:, None]))
     assert scores.means["recall@50"] == 0
     assert scores.means_of("clean")["recall@50"] == 1

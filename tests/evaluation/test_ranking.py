@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from trustmm.backbone.base import Embeddings
 from trustmm.evaluation import ranking
 from trustmm.evaluation.ranking import LANE, Ranker, concatenated_ranges
 from trustmm.graph.edges import Edges
@@ -67,7 +68,7 @@ def test_ranks_equal_a_full_sort_under_every_mask(
             for name, mask in masks.items()
         }
 
-    found = Ranker(held_out, masks, depth=depth, batch_size=batch_size, device=CPU).ranks(user, item)
+    found = Ranker(held_out, masks, depth=depth, batch_size=batch_size, device=CPU).ranks(Embeddings(user, item))
 
     assert sorted(found) == sorted(masks)
     for name, mask in masks.items():
@@ -78,14 +79,16 @@ def test_constant_scores_rank_by_item_number() -> None:
     held_out = Edges.of([0, 0, 2], [3, 28, 0], 3, NUM_ITEMS)
     mask = Edges.of([0, 0, 2], [1, 2, 1], 3, NUM_ITEMS)
     ranker = Ranker(held_out, {"clean": mask}, depth=NUM_ITEMS, batch_size=2, device=CPU)
-    assert_array_equal(ranker.ranks(torch.zeros(3, WIDTH), torch.zeros(NUM_ITEMS, WIDTH))["clean"], [1, 26, 0])
+    assert_array_equal(
+        ranker.ranks(Embeddings(torch.zeros(3, WIDTH), torch.zeros(NUM_ITEMS, WIDTH)))["clean"], [1, 26, 0]
+    )
 
 
 def test_held_out_pair_hidden_by_a_mask_is_never_in_a_list() -> None:
     held_out = Edges.of([0, 1], [0, 0], 2, 5)
     masks = {"clean": Edges.of([1], [4], 2, 5), "edited": Edges.of([0], [0], 2, 5)}
     item = torch.tensor([[9.0], [1], [2], [3], [4]])
-    found = Ranker(held_out, masks, depth=50, batch_size=9, device=CPU).ranks(torch.ones(2, 1), item)
+    found = Ranker(held_out, masks, depth=50, batch_size=9, device=CPU).ranks(Embeddings(torch.ones(2, 1), item))
     assert_array_equal(found["clean"], [0, 0])
     assert found["edited"][0] >= 50
     assert found["edited"][1] == 0
@@ -98,7 +101,9 @@ def test_ranks_are_exact_around_the_width_of_a_chunk(num_items: int) -> None:
     held_out = random_edges(rng, 40, 3, num_items)
     mask = random_edges(rng, 900, 3, num_items)
     user = torch.tensor([[1.0], [-1.0], [0.0]])
-    found = Ranker(held_out, {"clean": mask}, depth=num_items, batch_size=2, device=CPU).ranks(user, item)["clean"]
+    found = Ranker(held_out, {"clean": mask}, depth=num_items, batch_size=2, device=CPU).ranks(Embeddings(user, item))[
+        "clean"
+    ]
     assert_ranks(found, sorted_ranks(user, item, held_out, mask), num_items)
 
 
@@ -108,7 +113,7 @@ def test_all_items_higher_does_not_overflow_a_counter() -> None:
     held_out = Edges.of([0, 0, 1], [0, num_items - 1, 0], 2, num_items)
     nothing = Edges.from_keys(np.empty(0, dtype=np.int64), 2, num_items)
     ranker = Ranker(held_out, {"clean": nothing}, depth=num_items, batch_size=2, device=CPU)
-    assert_array_equal(ranker.ranks(torch.tensor([[1.0], [-1.0]]), item)["clean"], [num_items - 1, 0, 0])
+    assert_array_equal(ranker.ranks(Embeddings(torch.tensor([[1.0], [-1.0]]), item))["clean"], [num_items - 1, 0, 0])
 
 
 def test_small_chunks_give_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +121,9 @@ def test_small_chunks_give_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> No
     user, item = whole_numbers(rng, NUM_USERS), whole_numbers(rng, NUM_ITEMS)
     held_out, mask = random_edges(rng, 90), random_edges(rng, 90)
     monkeypatch.setattr(ranking, "LANE", 8)
-    found = Ranker(held_out, {"clean": mask}, depth=NUM_ITEMS, batch_size=5, device=CPU).ranks(user, item)["clean"]
+    found = Ranker(held_out, {"clean": mask}, depth=NUM_ITEMS, batch_size=5, device=CPU).ranks(Embeddings(user, item))[
+        "clean"
+    ]
     assert_ranks(found, sorted_ranks(user, item, held_out, mask), NUM_ITEMS)
 
 
@@ -126,9 +133,9 @@ def test_ranker_is_reusable_and_leaves_its_inputs() -> None:
     before = user.clone(), item.clone()
     held_out, mask = random_edges(rng, 60), random_edges(rng, 60)
     ranker = Ranker(held_out, {"clean": mask}, depth=NUM_ITEMS, batch_size=4, device=CPU)
-    first = ranker.ranks(user, item)["clean"]
-    ranker.ranks(-user, item)
-    assert_array_equal(ranker.ranks(user, item)["clean"], first)
+    first = ranker.ranks(Embeddings(user, item))["clean"]
+    ranker.ranks(Embeddings(-user, item))
+    assert_array_equal(ranker.ranks(Embeddings(user, item))["clean"], first)
     assert torch.equal(user, before[0])
     assert torch.equal(item, before[1])
 
@@ -139,7 +146,7 @@ def test_equal_masks_are_ranked_once_and_answered_by_every_name() -> None:
     copy = Edges.from_keys(mask.keys.copy(), NUM_USERS, NUM_ITEMS)
     ranker = Ranker(held_out, {"a": mask, "b": copy, "c": other, "d": mask}, depth=9, batch_size=4, device=CPU)
     assert list(ranker.masks) == ["a", "c"]
-    found = ranker.ranks(whole_numbers(rng, NUM_USERS), whole_numbers(rng, NUM_ITEMS))
+    found = ranker.ranks(Embeddings(whole_numbers(rng, NUM_USERS), whole_numbers(rng, NUM_ITEMS)))
     assert found["b"] is found["a"]
     assert found["d"] is found["a"]
     assert not np.array_equal(found["a"], found["c"])
@@ -148,7 +155,7 @@ def test_equal_masks_are_ranked_once_and_answered_by_every_name() -> None:
 def test_no_held_out_pairs_give_no_ranks() -> None:
     nothing = Edges.from_keys(np.empty(0, dtype=np.int64), 2, 3)
     ranker = Ranker(nothing, {"clean": nothing}, depth=3, batch_size=2, device=CPU)
-    assert len(ranker.ranks(torch.zeros(2, 1), torch.zeros(3, 1))["clean"]) == 0
+    assert len(ranker.ranks(Embeddings(torch.zeros(2, 1), torch.zeros(3, 1)))["clean"]) == 0
 
 
 @PROPERTY

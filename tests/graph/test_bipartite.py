@@ -6,8 +6,15 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
+from trustmm.graph.bipartite import (
+    bipartite_operator,
+    incidence,
+    layer_mean,
+    neighbour_mean_operator,
+    sample_edges,
+)
 from trustmm.graph.edges import Edges
+from trustmm.graph.pruned import PrunedGraph
 from trustmm.seeding import stream
 
 NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 3
@@ -46,6 +53,14 @@ def test_operator_equals_the_dense_normalised_adjacency() -> None:
     assert found.transpose is found
     isolated = [NUM_USERS - 1, NUM_NODES - 1, NUM_NODES - 2]
     assert_close(found.to_dense()[isolated], torch.zeros(3, NUM_NODES))
+
+
+def test_means_and_sums_over_neighbours_equal_dense_ones_and_are_zero_without_any() -> None:
+    edges, dense = make_edges(), torch.zeros(NUM_NODES, NUM_NODES)
+    rows, columns, weights = edges.messages()
+    dense[rows, columns] = torch.from_numpy(weights)
+    assert_close(neighbour_mean_operator(edges).to_dense(), dense / dense.sum(dim=1, keepdim=True).clamp_min(1))
+    assert_close(incidence(edges).to_dense(), dense[:NUM_USERS, NUM_USERS:])
 
 
 @pytest.mark.parametrize("num_layers", range(5))
@@ -104,3 +119,26 @@ def test_sampling_repeats_for_equal_streams() -> None:
     first, again, other = (sample_edges(edges, drop_fraction=0.5, rng=stream(seed, "drop")) for seed in (0, 0, 1))
     assert_array_equal(first.keys, again.keys)
     assert not np.array_equal(first.keys, other.keys)
+
+
+def test_sampling_without_regard_to_degrees_keeps_all_edges_alike() -> None:
+    users, items = np.arange(10), np.append(np.zeros(9, dtype=np.int64), 1)
+    edges, rng = Edges.of(users, items, 10, 2), np.random.default_rng(0)
+    kept = [sample_edges(edges, drop_fraction=0.85, rng=rng, by_degree=False).users[0] for _ in range(1000)]
+    np.testing.assert_allclose(np.bincount(kept, minlength=10) / 1000, 0.1, atol=0.04)
+
+
+def test_a_pruned_graph_draws_anew_each_epoch_and_is_normalised_by_itself() -> None:
+    edges = make_edges()
+    graph, rng = PrunedGraph(edges, drop_fraction=0.5).double(), np.random.default_rng(0)
+    assert graph.kept is graph.all
+    drawn = []
+    for _ in range(2):
+        graph.begin_epoch(rng)
+        found = graph.kept.to_dense()
+        kept = Edges.of(*found[:NUM_USERS, NUM_USERS:].nonzero().T.numpy(), NUM_USERS, NUM_NODES - NUM_USERS)
+        assert len(kept) == len(edges) // 2
+        assert_close(found, dense_operator(kept), rtol=1e-6, atol=1e-8)
+        drawn.append(kept)
+    assert not drawn[0].same_as(drawn[1])
+    assert_close(graph.all.to_dense(), dense_operator(edges), rtol=1e-6, atol=1e-8)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 
 from trustmm.graph import segment
-from trustmm.graph.segment import segment_logsumexp, segment_max, segment_sum
+from trustmm.graph.segment import segment_logsumexp, segment_max, segment_softmax, segment_sum
 
 PROPERTY = settings(
     derandomize=True,
@@ -81,3 +81,16 @@ def test_empty_segments_are_zero_and_minus_infinity() -> None:
 def test_minus_infinity_is_an_empty_summand() -> None:
     values = torch.tensor([-torch.inf, 2.0, -torch.inf], dtype=torch.float64)
     assert_allclose(segment_logsumexp(values, torch.tensor([0, 2, 3])).numpy(), [2, -np.inf])
+
+
+@PROPERTY
+@given(lengths=LENGTHS, scale=st.sampled_from([1.0, 300.0]))
+def test_softmax_is_that_of_each_piece_with_its_gradient(lengths: list[int], scale: float) -> None:
+    values, offsets = draw(lengths, scale)
+    ours, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    weight = torch.linspace(-1, 1, len(values), dtype=values.dtype)
+    found = segment_softmax(ours, offsets)
+    expected = torch.cat([piece.softmax(dim=0) for piece in theirs.split(lengths)])
+    torch.testing.assert_close(found, expected)
+    ((found * weight).sum() + (expected * weight).sum()).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
+from trustmm.graph.sparse import SparseMatrix, SparsePattern, symmetric_normalise
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 M, N, D = 17, 29, 3
@@ -141,3 +141,28 @@ def test_rows_without_a_positive_sum_count_as_zero_with_finite_gradients(entries
     found.sum().backward()
     assert_close(found, torch.zeros(2))
     assert bool(torch.isfinite(values.grad).all())
+
+
+@PROPERTY
+@given(seed=st.integers(0, 999), share=st.sampled_from([0.0, 0.05, 0.4, 1.0]))
+def test_products_over_a_pattern_equal_dense_ones_with_their_gradients(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    places = rng.permutation(np.flatnonzero(rng.random(M * N) < share))
+    rows, columns = (torch.from_numpy(part) for part in np.divmod(places, N))
+    pattern = SparsePattern(rows, columns, (M, N))
+    values = torch.from_numpy(rng.standard_normal(len(places)))
+    dense_MN = torch.zeros(M, N, dtype=torch.float64).index_put_((pattern.rows, pattern.columns), values)
+    left, right = factor(M), factor(N)
+    inputs = [tensor.requires_grad_() for tensor in (values, right, left)]
+    found = (pattern.product(values, right), pattern.inner_products(left, right))
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    matrix = torch.zeros(M, N, dtype=torch.float64).index_put((pattern.rows, pattern.columns), leaves[0])
+    expected = (matrix @ leaves[1], (leaves[2] @ leaves[1].T)[pattern.rows, pattern.columns])
+    assert_close(dense_MN, matrix.detach())
+    for mine, theirs in zip(found, expected, strict=True):
+        assert_close(mine, theirs)
+        weight = torch.linspace(-1, 1, mine.numel(), dtype=torch.float64).view_as(mine)
+        (mine * weight).sum().backward()
+        (theirs * weight).sum().backward()
+    for mine, theirs in zip(inputs, leaves, strict=True):
+        assert_close(mine.grad, theirs.grad)

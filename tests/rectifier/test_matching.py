@@ -1,6 +1,5 @@
 """Steps 2 and 3 against dense float64 algebra written out here, and the limits that the mathematics promises."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from trustmm.rectifier.mr import mix
 from trustmm.rectifier.projection import Projections
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=25, database=None)
-ORACLES = Path(os.environ.get("TRUSTMM_ORACLES") or Path(__file__).resolve().parents[3] / "shared" / "oracles")
 NUM_ITEMS, WIDTH = 29, 6
 
 Array = NDArray[np.float64]
@@ -221,11 +219,8 @@ def test_identical_features_under_a_permutation_are_brought_home() -> None:
     torch.testing.assert_close(mix(anchors[order], matching.matrix(), 0.0), anchors, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.realdata
-def test_matching_oracle_similarity_affinity_plan_and_rectified() -> None:
-    if not (ORACLES / "mr.npz").is_file():
-        pytest.skip(f"no oracle at {ORACLES / 'mr.npz'}; set TRUSTMM_ORACLES")
-    with np.load(ORACLES / "mr.npz", allow_pickle=False) as stored:
+def test_matching_oracle_similarity_affinity_plan_and_rectified(oracle_folder: Path) -> None:
+    with np.load(oracle_folder / "mr.npz", allow_pickle=False) as stored:
         oracle = {name: stored[name] for name in stored.files}
     maps = Projections(torch.from_numpy(oracle["weight"])[None], torch.from_numpy(oracle["bias"])[None])
     features, tau, lam = torch.from_numpy(oracle["features"]), float(oracle["tau"]), float(oracle["lam"])

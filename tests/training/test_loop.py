@@ -1,6 +1,7 @@
 """The training loop: best weights, early stopping, divergence, streams."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from trustmm.backbone.bpr import BPRMF
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, Evaluator, FullRanking
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.seeding import stream
+from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
 from trustmm.training.course import Epoch
 from trustmm.training.loop import DivergedError, Training, fit, train_epoch, validate
 
@@ -26,6 +28,7 @@ TRAINING = Training(
     batch_size=32,
     learning_rate=0.05,
     lr_decay=None,
+    weight_decay=None,
     optimizer=torch.optim.Adam,
     device="cpu",
     deterministic=True,
@@ -47,18 +50,34 @@ def make_evaluator() -> Evaluator:
 def make_bpr(seed: int = 0) -> BPRMF:
     train, _ = make_splits()
     rng, data = stream(seed, "init"), TrainData(train, train, {})
-    return BPRMF(data, rng=rng, neighbours=cosine_neighbours, embedding_dim=8, reg=0.0)
+    return BPRMF(data, rng=rng, neighbours=NeighbourSearch(), embedding_dim=8, reg=0.0)
 
 
 def run(
-    model: Backbone, training: Training = TRAINING, *, seed: int = 0, stage: str = "backbone", told: Any = None
+    model: Backbone,
+    training: Training = TRAINING,
+    *,
+    seed: int = 0,
+    stage: str = "backbone",
+    told: Any = None,
+    supervision: Edges | None = None,
+    checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
 ) -> Any:
     def on_epoch(*call: Any) -> None:
         if told is not None:
             told.append(call)
 
-    train, _ = make_splits()
-    return fit(model, train, make_evaluator(), training, seed=seed, stage=stage, on_epoch=on_epoch)
+    positives = make_splits()[0] if supervision is None else supervision
+    return fit(
+        model,
+        positives,
+        make_evaluator(),
+        training,
+        seed=seed,
+        stage=stage,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
+    )
 
 
 class Scripted(Backbone):
@@ -224,22 +243,66 @@ def test_global_generator_and_determinism_are_left_as_they_were() -> None:
 
 
 class Dropping(Scripted):
-    """Draws from torch's global generator, as dropout does."""
+    """Notes the first mask of every epoch; `more` draws follow."""
+
+    def __init__(self, quality: list[float], more: int = 0) -> None:
+        super().__init__(quality)
+        self.more, self.masks = more, []
 
     def begin_epoch(self, rng: np.random.Generator) -> None:
         super().begin_epoch(rng)
-        self.graphs[-1] = float(torch.rand(()))
+        self.masks.append(self.drop("mask", torch.ones(8, 8), 0.5).tolist())
+        for _ in range(self.more):
+            self.draws.normal("noise", (3,))
 
 
-def test_dropout_is_seeded_by_the_job_and_not_by_the_outside() -> None:
-    draws = []
-    for outside, seed in ((1, 0), (2, 0), (1, 5)):
+def test_masks_are_the_jobs_own_and_an_epochs_do_not_depend_on_those_before() -> None:
+    def masks(outside: int, seed: int = 0, stage: str = "backbone", more: int = 0) -> list[Any]:
         torch.manual_seed(outside)
-        model = Dropping([0.1, 0.2])
-        run(model, replace(TRAINING, epochs=2), seed=seed)
-        draws.append(model.graphs)
-    assert draws[0] == draws[1]
-    assert draws[0] != draws[2]
+        model = Dropping([0.1, 0.2], more)
+        run(model, replace(TRAINING, epochs=2), seed=seed, stage=stage)
+        return model.masks
+
+    first, second = masks(1)
+    assert first != second
+    assert masks(2, more=5) == [first, second]
+    assert masks(1, seed=5)[0] != first
+    assert masks(1, stage="prior")[0] != first
+
+
+class NoNegatives(Scripted):
+    uses_negatives = False
+
+
+def test_no_negatives_are_drawn_for_a_model_that_uses_none() -> None:
+    """Also where there could be none: a user with every item."""
+    model = NoNegatives([0.1])
+    model.loss_terms = lambda batch: model.seen[-1].append(batch) or {"loss": model.weight.sum()}  # type: ignore
+    everything = Edges.of([0] * NUM_ITEMS, list(range(NUM_ITEMS)), NUM_USERS, NUM_ITEMS)
+    run(model, replace(TRAINING, epochs=1, batch_size=20), supervision=everything)
+    assert [(len(batch.users), len(batch.positives), batch.negatives.shape) for batch in model.seen[0]] == [
+        (20, 20, (0,)),
+        (9, 9, (0,)),
+    ]
+
+
+class Untrained(Backbone):
+    """Popular items first."""
+
+    def embeddings(self) -> Embeddings:
+        degree = torch.from_numpy(make_splits()[0].item_degree).float()
+        return Embeddings(torch.ones(NUM_USERS, 1), degree[:, None])
+
+
+def test_a_model_without_parameters_is_evaluated_once(tmp_path: Path) -> None:
+    told: list[Any] = []
+    model, checkpoint = Untrained(), FileCheckpoint(tmp_path / "checkpoint.pt", "job")
+    history, scores = run(model, replace(TRAINING, checkpoint_every=1), told=told, checkpoint=checkpoint)
+    assert told == [("backbone", history[0], 1, 30)]
+    assert [(epoch.epoch, epoch.losses, epoch.best) for epoch in history] == [(0, {}, True)]
+    assert scores.means == validate(model, make_evaluator()).means
+    assert scores.means["recall@10"] > 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_epochs_triples_do_not_depend_on_the_epochs_before() -> None:
@@ -306,3 +369,25 @@ def test_cuda_that_is_absent_is_refused_and_auto_takes_the_cpu() -> None:
         _ = replace(TRAINING, device="cuda").torch_device
     assert replace(TRAINING, device="auto").torch_device == torch.device("cpu")
     assert TRAINING.torch_device == torch.device("cpu")
+
+
+class Decaying(Scripted):
+    weight_decay = 0.5
+
+
+@pytest.mark.parametrize(("weight_decay", "expected"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
+def test_weight_decay_is_the_published_one_unless_it_is_given(weight_decay: float | None, expected: float) -> None:
+    """One step of gradient descent on a loss that does not depend on the weight: only the decay moves it."""
+    model = Decaying([0.1])
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    training = replace(
+        TRAINING,
+        epochs=1,
+        batch_size=500,
+        optimizer=torch.optim.SGD,
+        learning_rate=0.1,
+        weight_decay=weight_decay,
+    )
+    run(model, training)
+    assert model.weight.item() == pytest.approx(1 - 0.1 * expected)

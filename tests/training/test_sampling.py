@@ -86,3 +86,9 @@ def test_equal_streams_give_equal_triples_and_other_streams_others() -> None:
     assert_array_equal(sampler.epoch(stream(0, "a")), sampler.epoch(stream(0, "a")))
     assert (sampler.epoch(stream(0, "a")) != sampler.epoch(stream(0, "b"))).any()
     assert sampler.epoch(stream(0, "a")).dtype == np.int64
+
+
+def test_pairs_without_negatives_have_the_order_of_the_triples() -> None:
+    edges = make_edges(0, 100)
+    pairs = TripleSampler(edges, negatives=False).epoch(stream(0, "a"))
+    assert_array_equal(pairs, TripleSampler(edges).epoch(stream(0, "a"))[:2])

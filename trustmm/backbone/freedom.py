@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.content import feature_projections, feature_tables, node_table
 from trustmm.backbone.losses import bpr
 from trustmm.dataset.data import TrainData
-from trustmm.graph.bipartite import bipartite_operator, layer_mean, sample_edges
+from trustmm.graph.bipartite import layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.pruned import PrunedGraph
 from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows, take
 from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 from trustmm.options.checks import Count, NonNegative, Within
@@ -61,15 +62,11 @@ class FREEDOM(Backbone):
     ) -> None:
         super().__init__()
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
-        self.edges, self.dropout, self.reg = train.propagation, dropout, reg
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
-        names = sorted(train.features)
-        self.features = nn.ParameterDict(
-            {m: nn.Parameter(torch.tensor(train.features[m]), requires_grad=trainable_features) for m in names}
-        )
-        self.projections = nn.ModuleDict({m: linear(train.features[m].shape[1], embedding_dim, rng) for m in names})
-        self.operator = self.training_operator = bipartite_operator(train.propagation)
+        self.reg = reg
+        self.node_ND = node_table(train, embedding_dim, rng)
+        self.features = feature_tables(train, trainable=trainable_features)
+        self.projections = feature_projections(train, embedding_dim, rng)
+        self.graph = PrunedGraph(train.propagation, drop_fraction=dropout)
         self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)
 
     @classmethod
@@ -79,15 +76,13 @@ class FREEDOM(Backbone):
 
     def begin_epoch(self, rng: np.random.Generator) -> None:
         """Draw the pruned user-item graph."""
-        if self.dropout:
-            kept = sample_edges(self.edges, drop_fraction=self.dropout, rng=rng)
-            self.training_operator = bipartite_operator(kept).to(self.node_ND.device)
+        self.graph.begin_epoch(rng)
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR of the final representations, and of the users with each modality's projected features."""
         items, place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
         index = torch.cat([batch.users, items + self.num_users])
-        mean = LayerMeanRows(self.training_operator, self.num_layers, index)
+        mean = LayerMeanRows(self.graph.kept, self.num_layers, index)
         added = ProductRows(self.item_graph, items, depth=self.num_item_layers, first=self.num_users)
         mean_BD, added_RD = map_rows(self.node_ND, mean, added)
         user_BD, item_RD = mean_BD.split([len(batch.users), len(items)])
@@ -97,7 +92,7 @@ class FREEDOM(Backbone):
 
     def embeddings(self) -> Embeddings:
         """Users, and items with what the item graph adds."""
-        final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
+        final_ND = layer_mean(self.graph.all, self.node_ND, self.num_layers)
         layer_ID = self.node_ND[self.num_users :]
         for _ in range(self.num_item_layers):
             layer_ID = self.item_graph @ layer_ID

@@ -1,10 +1,14 @@
 """Initial weights drawn from a NumPy stream, so that CPU and GPU start alike."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+Draw = Callable[[tuple[int, int], np.random.Generator], Tensor]
+"""A matrix of a shape, from a stream."""
 
 
 def xavier_uniform(shape: tuple[int, int], rng: np.random.Generator) -> Tensor:
@@ -17,12 +21,19 @@ def xavier_normal(shape: tuple[int, int], rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32) * np.float32(math.sqrt(2 / sum(shape))))
 
 
-def linear(num_inputs: int, num_outputs: int, rng: np.random.Generator, *, bias: bool = True) -> nn.Linear:
-    """A linear layer with PyTorch's default distribution, uniform on +-1/sqrt(inputs), drawn from `rng`."""
+def linear(
+    num_inputs: int, num_outputs: int, rng: np.random.Generator, *, bias: bool = True, weight: Draw | None = None
+) -> nn.Linear:
+    """A linear layer with PyTorch's default distribution, uniform on +-1/sqrt(inputs), drawn from `rng`.
+
+    `weight` draws the weight (outputs, inputs) otherwise.
+    """
     layer = nn.utils.skip_init(nn.Linear, num_inputs, num_outputs, bias=bias)
     bound = 1 / math.sqrt(num_inputs)
-    for parameter in layer.parameters():
-        parameter.data = _uniform(tuple(parameter.shape), bound, rng)
+    shape = (num_outputs, num_inputs)
+    layer.weight.data = _uniform(shape, bound, rng) if weight is None else weight(shape, rng)
+    if bias:
+        layer.bias.data = _uniform((num_outputs,), bound, rng)
     return layer
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.content import feature_projections, feature_tables, node_table
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean, row_mean_operator
@@ -78,16 +78,12 @@ class LATTICE(Backbone):
         super().__init__()
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
         self.k, self.lam, self.reg = min(k, train.num_items), lam, reg
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
-        content = {name: train.features[name] for name in sorted(train.features)}
-        self.features = nn.ParameterDict(
-            {m: nn.Parameter(torch.tensor(x), requires_grad=trainable_features) for m, x in content.items()}
-        )
-        self.projections = nn.ModuleDict({m: linear(x.shape[1], embedding_dim, rng) for m, x in content.items()})
-        self.modality_weight_M = nn.Parameter(torch.full((len(content),), 1 / len(content)))
+        self.node_ND = node_table(train, embedding_dim, rng)
+        self.features = feature_tables(train, trainable=trainable_features)
+        self.projections = feature_projections(train, embedding_dim, rng)
+        self.modality_weight_M = nn.Parameter(torch.full((len(train.features),), 1 / len(train.features)))
         self.operator = row_mean_operator(train.propagation)
-        found = {m: neighbours(x, k=self.k) for m, x in content.items()}
+        found = {m: neighbours(x, k=self.k) for m, x in train.features.items()}
         self.raw_graphs = SparseMatrices(
             {m: normalised_matrix(*f.entries(), train.num_items) for m, f in found.items()}
         )

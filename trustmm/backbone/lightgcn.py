@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import xavier_uniform
+from trustmm.backbone.content import node_table
 from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
@@ -48,8 +48,7 @@ class LightGCN(Backbone):
         super().__init__()
         self.num_users, self.num_layers, self.reg = train.num_users, num_layers, reg
         self.operator = bipartite_operator(train.propagation)
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
+        self.node_ND = node_table(train, embedding_dim, rng)
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR on the propagated rows, the norm penalty on the rows of layer 0."""

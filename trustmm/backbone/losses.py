@@ -41,7 +41,25 @@ def contrast(view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, *, temperatur
 
     Returns: the mean of -log softmax over the batch, a scalar.
     """
-    return _Contrast.apply(unit_rows(view_CD), unit_rows(target_CD), counts_C.to(view_CD.dtype), temperature)
+    counts_C = counts_C.to(view_CD.dtype)
+    own_C = torch.arange(len(view_CD), device=view_CD.device)
+    return _Contrast.apply(unit_rows(view_CD), unit_rows(target_CD), own_C, counts_C, counts_C.log(), temperature)
+
+
+def table_contrast(view_CD: Tensor, table_ND: Tensor, own_C: Tensor, counts_C: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE of some rows against a whole table, by inner product: row c finds row `own_C[c]` among all N.
+
+    Args:
+        view_CD: C rows, normalised by the caller.
+        table_ND: the table, normalised by the caller.
+        own_C: (C,) the target of each row.
+        counts_C: (C,) how often each row counts.
+        temperature: divides the products.
+
+    Returns: the sum (no mean) of -log softmax over the rows, a scalar.
+    """
+    counts_C, even_N = counts_C.to(view_CD.dtype), view_CD.new_zeros(len(table_ND))
+    return counts_C.sum() * _Contrast.apply(view_CD, table_ND, own_C, counts_C, even_N, temperature)
 
 
 class _Norm(torch.autograd.Function):
@@ -60,30 +78,42 @@ class _Norm(torch.autograd.Function):
 
 
 class _Contrast(torch.autograd.Function):
-    """The gradient is computed with the value, a cache's worth of rows at a time: never a C x C matrix in memory."""
+    """The gradient is computed with the value, a cache's worth of rows at a time: never a C x N matrix in memory.
+
+    `own_C` says which target is whose, `log_counts_N` how often a target counts in the denominators.
+    """
 
     @staticmethod
-    def forward(ctx: Any, view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, temperature: float) -> Tensor:
-        target_CD = target_CD / temperature
-        log_counts_C, own_C = counts_C.log(), (view_CD * target_CD).sum(dim=1)
-        by_view, by_target = [], torch.zeros_like(target_CD)
+    def forward(
+        ctx: Any,
+        view_CD: Tensor,
+        target_ND: Tensor,
+        own_C: Tensor,
+        counts_C: Tensor,
+        log_counts_N: Tensor,
+        temperature: float,
+    ) -> Tensor:
+        target_ND = target_ND / temperature
+        own_CD = target_ND.index_select(0, own_C)
+        product_C = (view_CD * own_CD).sum(dim=1)
+        by_view, by_target_ND = [], torch.zeros_like(target_ND)
         total = view_CD.new_zeros(())
         for start in range(0, len(view_CD), CONTRAST_ROWS):
             rows = slice(start, start + CONTRAST_ROWS)
-            logits_RC = torch.addmm(log_counts_C, view_CD[rows], target_CD.T)
-            shift_R1 = logits_RC.amax(dim=1, keepdim=True)
-            sums_R1 = logits_RC.sub_(shift_R1).exp_().sum(dim=1, keepdim=True)
-            total += counts_C[rows] @ ((sums_R1.log() + shift_R1)[:, 0] - own_C[rows])
-            share_RC = logits_RC.mul_(counts_C[rows, None] / sums_R1)
-            by_view.append(share_RC @ target_CD)
-            by_target.addmm_(share_RC.T, view_CD[rows])
+            logits_RN = torch.addmm(log_counts_N, view_CD[rows], target_ND.T)
+            shift_R1 = logits_RN.amax(dim=1, keepdim=True)
+            sums_R1 = logits_RN.sub_(shift_R1).exp_().sum(dim=1, keepdim=True)
+            total += counts_C[rows] @ ((sums_R1.log() + shift_R1)[:, 0] - product_C[rows])
+            share_RN = logits_RN.mul_(counts_C[rows, None] / sums_R1)
+            by_view.append(share_RN @ target_ND)
+            by_target_ND.addmm_(share_RN.T, view_CD[rows])
         size = counts_C.sum()
-        by_view_CD = (torch.cat(by_view) - counts_C[:, None] * target_CD) / size
-        by_target_CD = (by_target - counts_C[:, None] * view_CD) / (temperature * size)
-        ctx.save_for_backward(by_view_CD, by_target_CD)
+        by_view_CD = (torch.cat(by_view) - counts_C[:, None] * own_CD) / size
+        by_target_ND.index_add_(0, own_C, counts_C[:, None] * view_CD, alpha=-1)
+        ctx.save_for_backward(by_view_CD, by_target_ND.div_(temperature * size))
         return total / size
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        by_view_CD, by_target_CD = ctx.saved_tensors
-        return gradient * by_view_CD, gradient * by_target_CD, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_view_CD, by_target_ND = ctx.saved_tensors
+        return gradient * by_view_CD, gradient * by_target_ND, None, None, None, None

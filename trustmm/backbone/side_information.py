@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.content import feature_projections, feature_tables, node_table
 from trustmm.backbone.losses import bpr, contrast, square_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean, user_item_operator
@@ -59,15 +59,11 @@ class SideInformation(Backbone):
         super().__init__()
         self.num_users, self.num_layers, self.embedding_dim = train.num_users, num_layers, embedding_dim
         self.cl, self.temperature, self.reg = cl, temperature, reg
-        users, items = (xavier_uniform((count, embedding_dim), rng) for count in (train.num_users, train.num_items))
-        self.node_ND = nn.Parameter(torch.cat([users, items]))
-        content = {name: train.features[name] for name in sorted(train.features)}
-        self.features = nn.ParameterDict(
-            {m: nn.Parameter(torch.tensor(x), requires_grad=trainable_features) for m, x in content.items()}
-        )
-        self.projections = nn.ModuleDict({m: linear(x.shape[1], embedding_dim, rng) for m, x in content.items()})
+        self.node_ND = node_table(train, embedding_dim, rng)
+        self.features = feature_tables(train, trainable=trainable_features)
+        self.projections = feature_projections(train, embedding_dim, rng)
         self.operator, self.user_operator = bipartite_operator(train.propagation), user_item_operator(train.propagation)
-        found = {m: neighbours(x, k=min(k_of[m], train.num_items)) for m, x in content.items()}
+        found = {m: neighbours(x, k=min(k_of[m], train.num_items)) for m, x in train.features.items()}
         self.item_graphs = SparseMatrices(
             {m: normalised_matrix(*f.entries(), train.num_items) for m, f in found.items()}
         )

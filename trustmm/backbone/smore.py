@@ -100,14 +100,14 @@ class SMORE(SideInformation):
     def side(self, mean_RD: Tensor, views: Sequence[Tensor]) -> Tensor:
         """What the views, (R, D) each, add to the collaborative rows."""
         *views, fused_RD = views
-        parts = [self._preference(self.fusion_preference, mean_RD) * fused_RD]
+        parts = [self._preference("fusion", self.fusion_preference, mean_RD) * fused_RD]
         for name, view_RD in zip(self.features, views, strict=True):
             aggregated_RD = self.queries[name](fused_RD).softmax(dim=1) * view_RD
-            parts.append(self._preference(self.preferences[name], mean_RD) * aggregated_RD)
+            parts.append(self._preference(name, self.preferences[name], mean_RD) * aggregated_RD)
         return torch.stack(parts).mean(dim=0)
 
-    def _preference(self, layer: nn.Module, mean_RD: Tensor) -> Tensor:
-        return F.dropout(torch.sigmoid(layer(mean_RD)), self.dropout, self.training)
+    def _preference(self, name: str, layer: nn.Module, mean_RD: Tensor) -> Tensor:
+        return self.drop(f"keep_{name}", torch.sigmoid(layer(mean_RD)), self.dropout)
 
 
 class _SpectralGate(nn.Module):

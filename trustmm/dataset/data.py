@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.graph.edges import Edges
+from trustmm.graph.edges import Edges, IntArray
 from trustmm.store.digest import digest
 
 Features = Mapping[str, NDArray[np.float32]]
@@ -27,6 +27,8 @@ class TrainData:
     """Edges that carry messages, the paper's E_prop."""
     features: Features
     """One matrix (I, d_m) per modality, float32, rows are item ids."""
+    categories: IntArray | None = None
+    """The category of each item, numbered from 0, (I,); None if the data have none."""
 
     @property
     def num_users(self) -> int:
@@ -50,6 +52,8 @@ class Dataset:
     features: Features
     provenance: Mapping[str, Any] | None = None
     """Where a prepared folder comes from, its ``dataset.json``; determines nothing."""
+    categories: IntArray | None = None
+    """The category of each item, numbered from 0, (I,); None if the data have none."""
 
     @property
     def num_users(self) -> int:
@@ -75,8 +79,10 @@ class Dataset:
     def digest(self) -> str:
         """Hash of everything in the data set but its name."""
         splits = {name: getattr(self, name).keys for name in ("train", "valid", "test")}
-        return digest({"shape": [self.num_users, self.num_items], **splits, "features": dict(self.features)})
+        known = {} if self.categories is None else {"categories": self.categories}
+        shape = [self.num_users, self.num_items]
+        return digest({"shape": shape, **splits, "features": dict(self.features), **known})
 
     def as_train_data(self) -> TrainData:
         """The clean training view: supervision and propagation are the training split."""
-        return TrainData(self.train, self.train, self.features)
+        return TrainData(self.train, self.train, self.features, self.categories)

@@ -50,6 +50,8 @@ class FolderDataset:
     modalities: Mapping[str, str] | None
     """Modality to file name, such as ``{"visual": "image_feat.npy"}``; may be empty; None for what
     ``dataset.json`` lists, without one nothing."""
+    categories: str | None = None
+    """A .npy file of one whole number for each item, its category; None if there is none. Numbers may have gaps."""
 
     def __post_init__(self) -> None:
         with named("dataset.root", str(self.root)):
@@ -67,6 +69,8 @@ class FolderDataset:
             )
         if self.modalities is not None:
             _check_modalities(self.modalities)
+        if self.categories is not None and not (is_plain(self.categories) and self.categories.endswith(".npy")):
+            raise ValueError(f"dataset.categories must be a .npy file name without path, got {self.categories!r}")
 
     def __call__(self) -> Dataset:
         """Read and check everything. Shapes: features (I, D), float32."""
@@ -84,7 +88,10 @@ class FolderDataset:
             check_files([inter, *files.values()], provenance)
         train, valid, test = read_splits(inter)
         features = {m: _read_features(file, f"dataset.modalities.{m}", train.num_items) for m, file in files.items()}
-        return Dataset(name, train, valid, test, features, provenance)
+        categories = None
+        if self.categories is not None:
+            categories = _read_categories(_locate(folder, self.categories, "dataset.categories"), train.num_items)
+        return Dataset(name, train, valid, test, features, provenance, categories)
 
     def files(self, provenance: Mapping[str, object] | None) -> dict[str, str]:
         """Modality to file name: the option, or what the folder's ``dataset.json`` lists."""
@@ -296,3 +303,16 @@ def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
         expected = f"expected numbers that are finite as float32 (rows not so: {wrong.size})"
         raise ValueError(f"{path} ({key}): {found}, {expected}")
     return matrix_ID
+
+
+def _read_categories(path: Path, num_items: int) -> IntArray:
+    """Categories numbered without gaps, shape (I,)."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} (dataset.categories): expected a .npy file of whole numbers: {error}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu" or found.shape != (num_items,):
+        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an archive"
+        expected = f"expected whole numbers of shape ({num_items},), one for each item"
+        raise ValueError(f"{path} (dataset.categories): found {what}, {expected}")
+    return np.unique(found, return_inverse=True)[1].astype(np.int64)

@@ -44,6 +44,8 @@ class SyntheticDataset:
     """Share of a feature's variance that is the item's taste; 0: pure noise."""
     modalities: Mapping[str, Count]
     """Feature width by modality."""
+    categories: bool
+    """Whether the data name an item's group as its category."""
     seed: Seed
     held_out: Annotated[float, Within("(0, 0.5)")]
     """Share of a user's pairs in validation, and again in test."""
@@ -61,13 +63,14 @@ class SyntheticDataset:
         user_UT = rng.standard_normal((self.num_users, self.taste_dim), dtype=np.float32)
         group_GT = rng.standard_normal((self.num_groups, self.taste_dim), dtype=np.float32)
         own_IT = rng.standard_normal((self.num_items, self.taste_dim), dtype=np.float32)
-        group_IT = group_GT[rng.integers(0, self.num_groups, self.num_items)]
+        group_I = rng.integers(0, self.num_groups, self.num_items)
+        group_IT = group_GT[group_I]
         item_IT = np.sqrt(np.float32(1 - self.spread)) * group_IT + np.sqrt(np.float32(self.spread)) * own_IT
         keys = self._choices(user_UT, item_IT)
         label = self._split(keys // self.num_items)
         train, valid, test = (Edges.from_keys(keys[label == part], self.num_users, self.num_items) for part in range(3))
         features = {name: self._features(item_IT, name, width) for name, width in sorted(self.modalities.items())}
-        return Dataset("synthetic", train, valid, test, features)
+        return Dataset("synthetic", train, valid, test, features, categories=group_I if self.categories else None)
 
     def _choices(self, user_UT: NDArray[np.float32], item_IT: NDArray[np.float32]) -> IntArray:
         """Sorted keys of each user's n best items by taste, popularity and Gumbel noise: draws without replacement."""

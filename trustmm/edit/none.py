@@ -13,7 +13,7 @@ class NoEdit:
         options: any.
     """
 
-    needs_propagation = leaves_no_positives = False
+    needs_propagation = leaves_no_positives = wants_graph_only = False
 
     def __init__(self, **options: Any) -> None:
         pass

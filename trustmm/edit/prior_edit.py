@@ -2,40 +2,63 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from trustmm.corruption.stress import exact_share
 from trustmm.dataset.data import TrainData
 from trustmm.edit.complete import strongest_pairs
-from trustmm.edit.proposal import Proposal, nothing
+from trustmm.edit.graphda import reselected
+from trustmm.edit.proposal import Proposal, nothing, without
 from trustmm.edit.prune import weakest_edges
-from trustmm.options.checks import Count, Share
+from trustmm.graph.edges import Edges
+from trustmm.options.checks import Count, Share, Within
 from trustmm.prior.lightgcn import Prior
 
-Operation = Literal["complete", "prune"]
+Operation = Literal["complete", "prune", "graphda"]
 Where = Literal["train_only", "graph_only", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriorEdit:
-    """Prune the weakest training edges or add the strongest missing ones, in supervision, propagation or both."""
+    """Prune the weakest training edges or add the strongest missing ones, in supervision, propagation or both.
+
+    Or select what carries messages anew (`graphda`), which leaves the supervision as it is.
+    """
 
     op: Operation
     where: Where
     """`train_only`: positives of the triples; `graph_only`: edges that carry messages; `both`."""
     ratio: Share
-    """Pairs removed or added, as a share of the training edges."""
+    """Pairs removed or added, as a share of the training edges; means nothing to `graphda`."""
     k_user: Count
-    """Candidates of each user (Eq. 17); means nothing to `prune`."""
+    """Candidates of each user (Eq. 17), or the items that it chooses (`graphda`); means nothing to `prune`."""
     k_item: Count
-    """Candidates of each item (Eq. 18); means nothing to `prune`."""
+    """Candidates of each item (Eq. 18), or the users that it chooses (`graphda`); means nothing to `prune`."""
+    k_among_users: Annotated[int, Within("[0, inf)")]
+    """Users that a user chooses; `graphda` alone."""
+    k_among_items: Annotated[int, Within("[0, inf)")]
+    """Items that an item chooses; `graphda` alone."""
+    threshold: Annotated[float, Within("[0, 1)")]
+    """Belief in a pair that keeps it, the sigmoid of its similarity; `graphda` alone."""
     exclude_heldout: bool
     """Take pairs of validation and test out of what was added; means nothing to `prune`."""
 
     def identity(self) -> Mapping[str, object]:
         """What determines the result: how pairs are completed does not where edges are pruned."""
+        if self.op == "graphda":
+            named = (
+                "op",
+                "where",
+                "k_user",
+                "k_item",
+                "k_among_users",
+                "k_among_items",
+                "threshold",
+                "exclude_heldout",
+            )
+            return {name: getattr(self, name) for name in named}
         common = {"op": self.op, "where": self.where, "ratio": self.ratio}
         if self.op == "prune":
             return common
@@ -45,6 +68,11 @@ class PriorEdit:
     def leaves_no_positives(self) -> bool:
         """Whether nothing is left to train on."""
         return self.op == "prune" and self.ratio == 1 and self.where != "graph_only"
+
+    @property
+    def wants_graph_only(self) -> bool:
+        """Whether it is asked to edit the supervision, which it keeps."""
+        return self.op == "graphda" and self.where != "graph_only"
 
     @property
     def needs_propagation(self) -> bool:
@@ -62,6 +90,8 @@ class PriorEdit:
         Raises: ValueError if there are not enough candidates.
         """
         edges, none = train.supervision, nothing(train)
+        if self.op == "graphda":
+            return self._reselected(edges, prior(), device)
         count = exact_share(self.ratio, len(edges))
         if not count:
             return none
@@ -76,4 +106,19 @@ class PriorEdit:
             supervision=self.where != "graph_only",
             propagation=self.where != "train_only",
             exclude_heldout=self.exclude_heldout,
+        )
+
+    def _reselected(self, edges: Edges, prior: Prior, device: torch.device) -> Proposal:
+        graph = reselected(
+            prior,
+            k_user=self.k_user,
+            k_item=self.k_item,
+            k_among_users=self.k_among_users,
+            k_among_items=self.k_among_items,
+            threshold=self.threshold,
+            device=device,
+        )
+        removed, added = without(edges, graph), without(graph, edges)
+        return Proposal(
+            removed, added, supervision=False, propagation=True, exclude_heldout=self.exclude_heldout, graph=graph
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
+from trustmm.graph.weighted import WeightedEdges
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +23,13 @@ class Proposal:
     """Whether the edges that carry messages change, E_prop."""
     exclude_heldout: bool
     """Whether added pairs of validation and test are taken out again, as the paper does."""
+    graph: WeightedEdges | None = None
+    """What carries messages in place of the training edges and the pairs added to them, if weights or links do."""
 
     @property
     def changes(self) -> bool:
-        """Whether there is anything to remove or to add."""
-        return bool(len(self.removed) or len(self.added))
+        """Whether there is anything to remove, to add or to weigh."""
+        return bool(len(self.removed) or len(self.added) or self.graph is not None)
 
     def additions(self, held_out: Edges) -> Edges:
         """The pairs that are added in the end.
@@ -45,6 +48,9 @@ class Proposal:
         """
         if not self.changes:
             return train
+        if self.graph is not None:
+            taken_out = without(self.added, self.additions(held_out))
+            return replace(train, propagation=self.graph.subset(np.flatnonzero(~taken_out.contains(self.graph.keys))))
         added = self.additions(held_out)
         supervision, propagation = (
             without(edges, self.removed).union(added) if edited else edges

@@ -6,10 +6,9 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from trustmm.evaluation.metrics import PerUser, mean_metrics, per_user_metrics
-from trustmm.evaluation.ranking import Ranker
+from trustmm.evaluation.ranking import Ranker, Scorer
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.options.checks import Count
 
@@ -68,9 +67,9 @@ class Evaluator:
         self.headline, self.cutoffs = headline, cutoffs
         self.ranker = Ranker(self.pairs, masks, depth=max(cutoffs), batch_size=batch_size, device=device)
 
-    def __call__(self, user_UD: Tensor, item_ID: Tensor) -> Scores:
-        """Metrics of the scores <user, item>, per user and mask."""
-        ranks = self.ranker.ranks(user_UD, item_ID)
+    def __call__(self, scorer: Scorer) -> Scores:
+        """Metrics of these scores, per user and mask."""
+        ranks = self.ranker.ranks(scorer)
         per_user = {mask: per_user_metrics(self.pairs, ranks[mask], self.cutoffs) for mask in ranks}
         return Scores(np.unique(self.pairs.users), per_user, self.headline)
 

@@ -6,16 +6,30 @@ sorting, and a masked training item is subtracted rather than written into the s
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.graph.dense import all_inner_products
 from trustmm.graph.edges import Edges, IntArray
 
 LANE = 8 * 255
 """Flags per chunk when eight one-byte counters are added as one 64-bit integer: at most 255 each."""
+
+
+class Scorer(Protocol):
+    """Scores of all pairs, asked for by blocks of users: there is never a users x items matrix."""
+
+    @property
+    def num_items(self) -> int:
+        """I."""
+
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores (B, I) of users (B,) for all items, float32."""
+
+    def largest(self) -> Tensor:
+        """A bound on the size of a score, a scalar; NaN or infinite if a score may be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,19 +65,18 @@ class Ranker:
         self.blocks = [self._block(users) for users in _user_blocks(held_out, batch_size)]
 
     @torch.no_grad()
-    def ranks(self, user_UD: Tensor, item_ID: Tensor) -> dict[str, IntArray]:
+    def ranks(self, scorer: Scorer) -> dict[str, IntArray]:
         """For each mask the rank from 0 of every held-out pair, (E,), in the order of `held_out`.
 
         A pair that the mask itself hides has rank max(I, depth): it is never recommended.
 
         Args:
-            user_UD: final representations of the users; a score is an inner product.
-            item_ID: of the items.
+            scorer: asked once for each block of users.
         """
         ranks = {name: torch.zeros(len(self.held_out), dtype=torch.int64, device=self.device) for name in self.masks}
-        counter = _Counter(max((len(block.users) for block in self.blocks), default=0), len(item_ID), self.device)
+        counter = _Counter(max((len(block.users) for block in self.blocks), default=0), scorer.num_items, self.device)
         for block in self.blocks:
-            scores_BI = counter.scores(user_UD[block.users], item_ID)
+            scores_BI = counter.block = scorer.scores(block.users)
             for items, places in block.rounds:
                 higher = counter.higher(items, block.limit[: len(items)])
                 for total in ranks.values():
@@ -74,7 +87,7 @@ class Ranker:
                 ranks[name].index_add_(0, places[outranked], torch.full_like(places[outranked], -1))
         result = {name: total.cpu().numpy() for name, total in ranks.items()}
         for name, hidden in self.hidden.items():
-            result[name][hidden] = max(len(item_ID), self.depth)
+            result[name][hidden] = max(scorer.num_items, self.depth)
         return {name: result[source] for name, source in self.alias.items()}
 
     def _block(self, users: IntArray) -> _Block:
@@ -101,19 +114,16 @@ class Ranker:
 
 
 class _Counter:
-    """Scores of one block of users and, row by row, how many items outrank a given one; flags are reused."""
+    """Counts, row by row of a block of users, how many items outrank a given one; flags are reused."""
 
     def __init__(self, num_rows: int, num_items: int, device: torch.device) -> None:
         chunks = -(-num_items // LANE)
         self.num_items = num_items
         self.block = torch.empty(0, num_items, device=device)
+        """Scores of the block's users, (B, I)."""
         self.flags = torch.zeros(num_rows, chunks * LANE, dtype=torch.bool, device=device)
         self.lanes = self.flags.view(torch.int64).view(num_rows, chunks, LANE // 8)
         self.order = torch.arange(num_items, device=device)
-
-    def scores(self, user_BD: Tensor, item_ID: Tensor) -> Tensor:
-        self.block = all_inner_products(user_BD, item_ID)
-        return self.block
 
     def higher(self, items: Tensor, limit: Tensor) -> Tensor:
         """Items that outrank item ``items[b]`` in row b, for the first rows; ties are settled where the count is low.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trustmm.graph.edges import Edges
@@ -9,11 +10,13 @@ from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 
 
 def bipartite_operator(edges: Edges) -> SparseMatrix:
-    """S = D^-1/2 A D^-1/2 over the N = U + I nodes, without self loops; a node without edges has an empty row."""
+    """S = D^-1/2 A D^-1/2 over the N = U + I nodes, without self loops; a node without edges has an empty row.
+
+    A is 1 at the pairs, or what the edges say otherwise (`WeightedEdges`).
+    """
     num_nodes = edges.num_users + edges.num_items
-    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
-    rows, columns = torch.cat([users, items]), torch.cat([items, users])
-    values = symmetric_normalise(rows, columns, torch.ones(len(rows)), num_nodes)
+    rows, columns, weights = (torch.from_numpy(array) for array in edges.messages())
+    values = symmetric_normalise(rows, columns, weights, num_nodes)
     return SparseMatrix(rows, columns, values, (num_nodes, num_nodes), symmetric=True)
 
 
@@ -25,6 +28,21 @@ def row_mean_operator(edges: Edges) -> SparseMatrix:
     rows, columns = torch.cat([users, items, nodes]), torch.cat([items, users, nodes])
     size = torch.bincount(rows, minlength=num_nodes).float()
     return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+
+
+def neighbour_mean_operator(edges: Edges) -> SparseMatrix:
+    """D^-1 A over the N = U + I nodes: the mean of a node's neighbours, 0 for a node without any."""
+    num_nodes = edges.num_users + edges.num_items
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
+    rows, columns = torch.cat([users, items]), torch.cat([items, users])
+    size = torch.bincount(rows, minlength=num_nodes).float()
+    return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+
+
+def incidence(edges: Edges) -> SparseMatrix:
+    """R, (U, I): 1 for every pair. Its products are sums over the items of a user."""
+    users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items)
+    return SparseMatrix(users, items, torch.ones(len(users)), (edges.num_users, edges.num_items))
 
 
 def user_item_operator(edges: Edges) -> SparseMatrix:
@@ -44,13 +62,20 @@ def layer_mean(operator: SparseMatrix, nodes_ND: Tensor, num_layers: int) -> Ten
     return total_ND / (num_layers + 1)
 
 
-def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator) -> Edges:
+def pair_rates(edges: Edges) -> NDArray[np.float64]:
+    """(deg_u deg_i)^-1/2 of every pair, (E,)."""
+    return 1 / np.sqrt(edges.user_degree[edges.users] * edges.item_degree[edges.items])
+
+
+def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator, by_degree: bool = True) -> Edges:
     """Keep floor((1 - drop) E) edges, drawn without replacement with weight (deg_u deg_i)^-1/2 (FREEDOM, Eq. 8).
 
     The smallest of exponential arrival times with these rates is a draw without replacement in proportion to them.
+    Not `by_degree`, all edges are equally likely.
     """
     keep = int((1 - drop_fraction) * len(edges))
-    degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
-    arrival = rng.standard_exponential(len(edges)) * np.sqrt(degrees)
+    arrival = rng.standard_exponential(len(edges))
+    if by_degree:
+        arrival /= pair_rates(edges)
     kept = np.sort(np.argpartition(arrival, keep - 1)[:keep]) if keep else np.empty(0, dtype=np.int64)
-    return Edges.from_keys(edges.keys[kept], edges.num_users, edges.num_items)
+    return edges.subset(kept)

@@ -78,6 +78,16 @@ class Edges:
         """Pairs in either set."""
         return Edges.from_keys(np.union1d(self.keys, other.keys), self.num_users, self.num_items)
 
+    def subset(self, chosen: IntArray) -> "Edges":
+        """The pairs at these places, which ascend."""
+        return Edges.from_keys(self.keys[chosen], self.num_users, self.num_items)
+
+    def messages(self) -> tuple[IntArray, IntArray, NDArray[np.float32]]:
+        """What carries messages: rows, columns and weights (2 E,) over the U + I nodes, users first; all weights 1."""
+        users, items = self.users, self.items + self.num_users
+        rows, columns = np.concatenate([users, items]), np.concatenate([items, users])
+        return rows, columns, np.ones(len(rows), dtype=np.float32)
+
     def same_as(self, other: "Edges") -> bool:
         """Whether both hold the same pairs over the same users and items."""
         shape, other_shape = (self.num_users, self.num_items), (other.num_users, other.num_items)

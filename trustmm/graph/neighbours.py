@@ -1,7 +1,8 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +33,30 @@ class Neighbours:
         return rows[self.linked], self.index[self.linked], self.similarity[self.linked]
 
 
-class NeighbourSearch(Protocol):
-    """How a backbone asks for the item graph of one modality; a job passes a cached search."""
+class NeighbourSearch:
+    """How a backbone asks for graphs that only content determines; a job passes one that keeps what it found.
+
+    Args:
+        device: where the products run.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
 
     def __call__(self, features_ID: NDArray[np.float32], *, k: int) -> Neighbours:
-        """Neighbours of the rows of a feature matrix."""
+        """Cosine neighbours of the rows of a feature matrix: the item graph of one modality."""
+        found = self.once(nearest, features_ID=features_ID, k=k, device=self.device)
+        return Neighbours(**{name: torch.from_numpy(array) for name, array in found.items()})
+
+    def once(self, find: Callable[..., Mapping[str, NDArray[Any]]], **content: Any) -> Mapping[str, NDArray[Any]]:
+        """What a function of a module finds for content: arrays, numbers and, where it matters to speed, a device."""
+        return find(**content)
+
+
+def nearest(*, features_ID: NDArray[np.float32], k: int, device: torch.device | str) -> dict[str, NDArray[Any]]:
+    """`cosine_neighbours` as arrays."""
+    found = cosine_neighbours(features_ID, k=k, device=device)
+    return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
 
 
 def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch.device | str = "cpu") -> Neighbours:
@@ -50,6 +70,26 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
     Raises: ValueError if k is out of range.
     """
     return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+
+
+def shrunk_nearest(
+    *, features_ID: NDArray[np.float32], k: int, shrink: float, device: torch.device | str
+) -> dict[str, NDArray[Any]]:
+    """The k largest <x_i, x_j> / (|x_i| |x_j| + shrink) of each row i, itself included, as the arrays of `Neighbours`.
+
+    A zero row has 0 with everything and takes part in the choice; entries of 0 are not linked.
+    """
+    rows_ID = torch.tensor(features_ID, device=device)
+    length_I = torch.linalg.vector_norm(rows_ID, dim=1)
+    block, found = max(1, BLOCK_ENTRIES // len(rows_ID)), []
+    for start in range(0, len(rows_ID), block):
+        part = slice(start, start + block)
+        scale_BI = length_I[part, None] * length_I + shrink
+        scale_BI.masked_fill_(scale_BI == 0, torch.inf)
+        found.append(top_k(all_inner_products(rows_ID[part], rows_ID).div_(scale_BI), k))
+    similarity, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    arrays = {"index": index, "similarity": similarity, "linked": similarity != 0}
+    return {name: array.cpu().numpy() for name, array in arrays.items()}
 
 
 def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:

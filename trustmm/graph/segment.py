@@ -4,6 +4,8 @@
 same tests.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,3 +37,27 @@ def segment_logsumexp(values: Tensor, offsets: Tensor) -> Tensor:
     shift = torch.where(torch.isfinite(shift), shift, 0.0)
     shifted = values - torch.repeat_interleave(shift, lengths, output_size=len(values))
     return segment_sum(shifted.exp(), offsets).log() + shift
+
+
+def segment_softmax(values: Tensor, offsets: Tensor) -> Tensor:
+    """Softmax within each segment, shape of `values`, differentiable."""
+    return _SegmentSoftmax.apply(values, offsets)
+
+
+class _SegmentSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, offsets: Tensor) -> Tensor:
+        share = (values - _spread(segment_logsumexp(values, offsets), offsets, len(values))).exp()
+        ctx.save_for_backward(share, offsets)
+        return share
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        share, offsets = ctx.saved_tensors
+        weighted = share * gradient
+        return weighted - share * _spread(segment_sum(weighted, offsets), offsets, len(share)), None
+
+
+def _spread(by_segment: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """The value of its segment at every place, (size,)."""
+    return torch.repeat_interleave(by_segment, offsets[1:] - offsets[:-1], output_size=size)

@@ -5,6 +5,7 @@ CSR product of torch takes 10-17 ms; `benchmarks/` repeats the comparison. On CU
 fixed order, while the CSR product adds in whatever order its threads end.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,11 +37,10 @@ class SparseMatrix(nn.Module):
         super().__init__()
         self.shape, self.symmetric = shape, symmetric
         rows, columns, values = _coalesce(rows, columns, values, shape[1])
-        offsets = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
-        torch.cumsum(torch.bincount(rows, minlength=shape[0]), 0, out=offsets[1:])
-        for name, buffer in (("offsets", offsets), ("columns", columns), ("values", values)):
+        for name, buffer in (("offsets", _offsets(rows, shape[0])), ("columns", columns), ("values", values)):
             self.register_buffer(name, buffer, persistent=False)
         self.transposed: SparseMatrix | None = None
+        self._turn: Tensor | None = None
         if not symmetric:
             self.transposed = SparseMatrix.__new__(SparseMatrix)
             _init_transposed(self.transposed, rows, columns, values, shape)
@@ -67,15 +67,40 @@ class SparseMatrix(nn.Module):
         Only these are computed, unless they hold more than a fifth of the entries.
         """
         distinct, place = torch.unique(index, return_inverse=True)
-        starts, lengths = self.offsets[distinct], self.offsets[distinct + 1] - self.offsets[distinct]
-        if 5 * int(lengths.sum()) > len(self.columns):  # picking so many entries costs more than the whole product
+        held = int((self.offsets[distinct + 1] - self.offsets[distinct]).sum())
+        if 5 * held > len(self.columns):  # picking so many entries costs more than the whole product
             return self.multiply(dense).index_select(0, index)
-        bags = torch.zeros(len(distinct) + 1, dtype=torch.int64, device=distinct.device)
+        bags, columns, values = self.rows_at(distinct)
+        return _sum_bags(dense, columns, bags, values).index_select(0, place)
+
+    def rows_at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows `index` (B,) themselves: where each starts (B + 1,), and the columns and values of their entries."""
+        starts, lengths = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
+        bags = torch.zeros(len(index) + 1, dtype=torch.int64, device=index.device)
         torch.cumsum(lengths, 0, out=bags[1:])
         entries = torch.repeat_interleave(starts - bags[:-1], lengths)
         entries += torch.arange(len(entries), device=entries.device)
-        columns, values = (array.index_select(0, entries) for array in (self.columns, self.values))
-        return _sum_bags(dense, columns, bags, values).index_select(0, place)
+        return bags, self.columns.index_select(0, entries), self.values.index_select(0, entries)
+
+    def with_values(self, values: Tensor) -> "SparseMatrix":
+        """The matrix with other values (E,), in the order of `columns`, at the positions of a symmetric one.
+
+        The order of its transpose is found once.
+        """
+        assert self.symmetric
+        if self._turn is None or self._turn.device != values.device:
+            self._turn = torch.argsort(self.columns, stable=True)
+        matrix = self._twin(values)
+        matrix.transposed = self._twin(values[self._turn])
+        return matrix
+
+    def _twin(self, values: Tensor) -> "SparseMatrix":
+        twin = SparseMatrix.__new__(SparseMatrix)
+        nn.Module.__init__(twin)
+        twin.shape, twin.symmetric, twin.transposed, twin._turn = self.shape, False, None, None
+        for name, buffer in (("offsets", self.offsets), ("columns", self.columns), ("values", values)):
+            twin.register_buffer(name, buffer, persistent=False)
+        return twin
 
     def row_index(self) -> Tensor:
         """The row of every stored entry, (E,), in the order of `columns` and `values`."""
@@ -104,6 +129,13 @@ def _init_transposed(
 ) -> None:
     SparseMatrix.__init__(matrix, columns, rows, values, (shape[1], shape[0]), symmetric=True)
     matrix.symmetric = False
+
+
+def _offsets(rows: Tensor, num_rows: int) -> Tensor:
+    """Where the entries of each row start, (num_rows + 1,), among entries in order of rows."""
+    offsets = torch.zeros(num_rows + 1, dtype=torch.int64, device=rows.device)
+    torch.cumsum(torch.bincount(rows, minlength=num_rows), 0, out=offsets[1:])
+    return offsets
 
 
 def _coalesce(rows: Tensor, columns: Tensor, values: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,6 +221,84 @@ class _InnerProducts(torch.autograd.Function):
         left, right, rows, columns = ctx.saved_tensors
         matrix = SparseMatrix(rows, columns, gradient, (len(left), len(right)))
         return matrix.multiply(right), matrix.transpose.multiply(left), None, None
+
+
+class SparsePattern(nn.Module):
+    """Where a (M, N) matrix has entries: sorted once, for values that change with every batch.
+
+    Args:
+        rows, columns: (E,) int64 positions, each given once.
+        shape: (M, N).
+    """
+
+    offsets: Tensor
+    rows: Tensor
+    columns: Tensor
+    turn: Tensor
+    turned_offsets: Tensor
+    turned_columns: Tensor
+
+    def __init__(self, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
+        super().__init__()
+        order = torch.argsort(rows * shape[1] + columns)
+        rows, columns = rows[order], columns[order]
+        turn = torch.argsort(columns, stable=True)
+        buffers = {"rows": rows, "columns": columns, "turn": turn, "turned_columns": rows[turn]}
+        buffers |= {"offsets": _offsets(rows, shape[0]), "turned_offsets": _offsets(columns, shape[1])}
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+
+    def product(self, values: Tensor, dense: Tensor) -> Tensor:
+        """The product (M, D) of the matrix with these values (E,) and a dense (N, D), differentiable in both."""
+        return _PatternProduct.apply(values, dense, self)
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Entries (E,) of left (M, D) @ right.T (D, N) here, differentiable in both."""
+        return _PatternInnerProducts.apply(left, right, self)
+
+    def sampled(self, left: Tensor, right: Tensor) -> Tensor:
+        """`inner_products` without a gradient, many times faster than gathering both rows of every entry."""
+        zeros, shape = left.new_zeros(len(self.columns)), (len(left), len(right))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            pattern = torch.sparse_csr_tensor(self.offsets, self.columns, zeros, shape, check_invariants=False)
+        return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
+
+    def multiply(self, values: Tensor, dense: Tensor) -> Tensor:
+        """`product` without a gradient."""
+        return _sum_bags(dense, self.columns, self.offsets, values)
+
+    def multiply_transposed(self, values: Tensor, dense: Tensor) -> Tensor:
+        """The transpose times a dense (M, D), without a gradient."""
+        return _sum_bags(dense, self.turned_columns, self.turned_offsets, values.index_select(0, self.turn))
+
+
+class _PatternProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, dense: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(values, dense)
+        return pattern.multiply(values.detach(), dense.detach())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (values, dense), pattern = ctx.saved_tensors, ctx.pattern
+        gradient = gradient.contiguous()
+        return pattern.sampled(gradient, dense), pattern.multiply_transposed(values, gradient), None
+
+
+class _PatternInnerProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(left, right)
+        return pattern.sampled(left, right)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (left, right), pattern = ctx.saved_tensors, ctx.pattern
+        gradient = gradient.contiguous()
+        return pattern.multiply(gradient, right), pattern.multiply_transposed(gradient, left), None
 
 
 def _inner_products(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from trustmm.backbone.lightgcn import LightGCN
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, FullRanking
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.options.checks import Count, NonNegative, Positive
 from trustmm.seeding import stream
 from trustmm.store.cache import Cache
@@ -65,7 +65,7 @@ class LightGCNPrior:
             on_epoch: told of every epoch, stage "prior".
         """
         own = {name: getattr(self, name) for name in ("epochs", "patience", "batch_size", "learning_rate")}
-        training = replace(training, **own, lr_decay=None)
+        training = replace(training, **own, lr_decay=None, weight_decay=None)
         key = {
             "edges": digest([train.propagation.keys, valid.keys, train.num_users, train.num_items]),
             "options": describe([self, training]),
@@ -93,7 +93,7 @@ class LightGCNPrior:
         model = LightGCN(
             train,
             rng=stream(seed, "prior", "init"),
-            neighbours=cosine_neighbours,
+            neighbours=NeighbourSearch(),
             embedding_dim=self.embedding_dim,
             num_layers=self.num_layers,
             reg=self.reg,

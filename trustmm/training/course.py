@@ -58,30 +58,16 @@ def pack(course: Course, model: torch.nn.Module, optimizer: torch.optim.Optimize
         "best_scores": {"users": torch.from_numpy(scores.users), "per_user": per_user, "headline": scores.headline},
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "device": _device(model).type,
+        "device": next(model.parameters()).device.type,
         "threads": torch.get_num_threads(),
-        "generators": _generators(model),
     }
 
 
 def unpack(state: Mapping[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Course:
-    """Restore model, optimiser and torch's global generators, and return the course; all on the device of `pack`."""
+    """Restore model and optimiser, and return the course; all on the device of `pack`."""
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["generators"][0])
-    for kept in state["generators"][1:]:
-        torch.cuda.set_rng_state(kept, _device(model))
     scores = state["best_scores"]
     per_user = {mask: {name: v.numpy() for name, v in part.items()} for mask, part in scores["per_user"].items()}
     best = Scores(scores["users"].numpy(), per_user, scores["headline"])
     return Course([Epoch(**epoch) for epoch in state["history"]], state["best_weights"], best)
-
-
-def _generators(model: torch.nn.Module) -> list[Tensor]:
-    """States of the generators that dropout draws from: the CPU's and, where the model is there, the GPU's."""
-    device = _device(model)
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch
+from trustmm.backbone.draws import Draws
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.graph.edges import Edges
-from trustmm.options.checks import Count, Positive, Within
+from trustmm.options.checks import Count, NonNegative, Positive, Within
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Course, Epoch, pack, unpack
@@ -31,9 +32,9 @@ class OnEpoch(Protocol):
 
 
 class BuildOptimizer(Protocol):
-    """A torch optimiser waiting for its parameters and learning rate."""
+    """A torch optimiser waiting for its parameters, learning rate and weight decay."""
 
-    def __call__(self, params: Sequence[Tensor], *, lr: float) -> torch.optim.Optimizer:
+    def __call__(self, params: Sequence[Tensor], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
         """The optimiser."""
 
 
@@ -51,6 +52,8 @@ class Training:
     lr_decay: Annotated[float, Within("(0, 1]")] | None
     """Factor on the learning rate per 50 epochs, stepped once an epoch; 1 is a constant rate, None what was published
     for the model (`Backbone.lr_decay`). So the prior of a job keeps its own schedule whatever backbone follows."""
+    weight_decay: NonNegative | None
+    """Factor of the weights in their gradient; None what was published for the model (`Backbone.weight_decay`)."""
     optimizer: BuildOptimizer
     device: Literal["auto", "cpu", "cuda"]
     """`auto` takes CUDA where there is one."""
@@ -71,6 +74,12 @@ class Training:
         """Learning rate of an epoch, counted from 0."""
         decay = model.lr_decay if self.lr_decay is None else self.lr_decay
         return self.learning_rate * decay ** (epoch / 50)
+
+    def optimizer_of(self, model: Backbone) -> torch.optim.Optimizer | None:
+        """The optimiser of a model's trainable parameters; None where it has none."""
+        parameters = [each for each in model.parameters() if each.requires_grad]
+        decay = model.weight_decay if self.weight_decay is None else self.weight_decay
+        return self.optimizer(parameters, lr=self.learning_rate, weight_decay=decay) if parameters else None
 
 
 class DivergedError(ArithmeticError):
@@ -93,6 +102,8 @@ def fit(
     A training that finds its checkpoint continues from there to the same numbers, bit for bit, as one that was never
     interrupted. It tells `on_epoch` of the epochs before, too, with the seconds that they took.
 
+    A model without trainable parameters is evaluated once: a history of one epoch, without losses.
+
     Args:
         model: moved to the training device.
         supervision: positives of the triples.
@@ -108,14 +119,15 @@ def fit(
     Raises: DivergedError naming epoch, batch and term.
     """
     model = model.to(training.torch_device)
-    optimizer = training.optimizer(
-        [each for each in model.parameters() if each.requires_grad], lr=training.learning_rate
-    )
-    sampler = TripleSampler(supervision)
-    with _reproducible(training, stream(seed, stage, "dropout")):
+    optimizer = training.optimizer_of(model)
+    if optimizer is None:
+        return _evaluated_once(model, evaluate, training, stage, on_epoch)
+    sampler = TripleSampler(supervision, negatives=model.uses_negatives)
+    with _reproducible(training):
         course = _started(model, optimizer, training, stage, on_epoch, checkpoint)
         while len(course.history) < training.epochs and course.patience_left(training.patience) > 0:
             number, started = len(course.history), time.perf_counter()
+            model.draws = Draws(stream(seed, stage, "draws", str(number)))
             _begin_epoch(model, optimizer, training.rate(model, number), stream(seed, stage, "graph", str(number)))
             triples = torch.from_numpy(sampler.epoch(stream(seed, stage, "batches", str(number))))
             losses = train_epoch(model, optimizer, triples.to(training.torch_device), training.batch_size, number)
@@ -125,6 +137,17 @@ def fit(
                 _keep(checkpoint, pack(course, model, optimizer), stage)
     model.load_state_dict(course.best_weights)
     assert course.best_scores is not None
+    return course.history, course.best_scores
+
+
+def _evaluated_once(
+    model: Backbone, evaluate: Evaluator, training: Training, stage: str, on_epoch: OnEpoch
+) -> tuple[list[Epoch], Scores]:
+    course = Course()
+    with _reproducible(training):
+        _judge(model, evaluate, course, {}, time.perf_counter())
+    assert course.best_scores is not None
+    on_epoch(stage, course.history[0], 1, training.patience)
     return course.history, course.best_scores
 
 
@@ -183,11 +206,14 @@ def _judge(model: Backbone, evaluate: Evaluator, course: Course, losses: Mapping
 def train_epoch(
     model: Backbone, optimizer: torch.optim.Optimizer, triples: Tensor, batch_size: int, number: int
 ) -> dict[str, float]:
-    """One pass over the triples (3, E); mean loss terms. The device is asked for its numbers once, at the end."""
+    """One pass over the triples (3, E), or pairs (2, E); mean loss terms.
+
+    The device is asked for its numbers once, at the end.
+    """
     terms: list[Mapping[str, Tensor]] = []
-    for users, positives, negatives in triples.split(batch_size, dim=1):
+    for part in triples.split(batch_size, dim=1):
         optimizer.zero_grad(set_to_none=True)
-        terms.append(model.loss_terms(Batch(users, positives, negatives, batch_size)))
+        terms.append(model.loss_terms(Batch(part[0], part[1], part[2:].flatten(), batch_size)))
         torch.stack(tuple(terms[-1].values())).sum().backward()
         optimizer.step()
         terms[-1] = {name: term.detach() for name, term in terms[-1].items()}
@@ -206,25 +232,21 @@ def train_epoch(
 def validate(model: Backbone, evaluate: Evaluator) -> Scores:
     """Metrics of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
     model.eval()
-    final = model.embeddings()
-    largest = final.user_UD.norm(dim=1).max() * final.item_ID.norm(dim=1).max()
-    if not bool(torch.isfinite(largest)):
+    scorer = model.scorer()
+    if not bool(torch.isfinite(scorer.largest())):
         raise DivergedError("the model's scores are not finite; try a smaller training.learning_rate")
-    return evaluate(final.user_UD, final.item_ID)
+    return evaluate(scorer)
 
 
 @contextmanager
-def _reproducible(training: Training, rng: np.random.Generator) -> Iterator[None]:
-    """Seed torch's global generator, which only dropout uses, and leave it as it was."""
+def _reproducible(training: Training) -> Iterator[None]:
+    """Torch's deterministic mode, as the training wants it; what was set before is restored."""
     switch: Any = torch.utils.deterministic
     before, filled = torch.are_deterministic_algorithms_enabled(), switch.fill_uninitialized_memory
-    devices = [torch.cuda.current_device()] if training.torch_device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(rng.integers(2**63)))
-        torch.use_deterministic_algorithms(training.deterministic)
-        switch.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-            switch.fill_uninitialized_memory = filled
+    torch.use_deterministic_algorithms(training.deterministic)
+    switch.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        switch.fill_uninitialized_memory = filled
