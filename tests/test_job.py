@@ -194,10 +194,10 @@ def test_method_sees_the_rectified_features() -> None:
 
 def test_job_leaves_the_data_as_they_are() -> None:
     data, job = make(*MR, *DAMAGED)
-    before = data.digest
+    before = data.content_digest
     run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
     again = Dataset(data.name, data.train, data.valid, data.test, data.features)
-    assert again.digest == before
+    assert again.content_digest == before
 
 
 def prior_epochs(*overrides: str, cache: Path) -> int:
