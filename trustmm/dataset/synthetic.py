@@ -17,7 +17,7 @@ from trustmm.seeding import stream
 
 # Shapes: U users, I items, T planted taste dimensions, B users or items of a block.
 BLOCK_ENTRIES = 1 << 18
-"""Numbers held at a time (2 MiB); the draws do not depend on it."""
+"""Numbers drawn at a time (2 MiB), part of the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
