@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from trustmm.graph import neighbours
-from trustmm.graph.neighbours import cosine_neighbours, top_k, top_products, unit_rows
+from trustmm.graph.neighbours import cosine_neighbours, moderate_rows, top_k, top_products, unit_rows
 
 PROPERTY = settings(
     derandomize=True,
@@ -156,3 +156,50 @@ def test_unit_rows_keep_zero_rows_with_finite_gradients() -> None:
     unit.sum().backward()
     torch.testing.assert_close(unit.detach(), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     assert bool(torch.isfinite(rows.grad).all())
+
+
+SCALES = [1e-30, 1e-24, 1e-12, 1.0, 1e12, 1e19, 1e30]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_unit_rows_and_their_gradient_are_right_at_any_scale(scale: float) -> None:
+    exact = scale * np.random.default_rng(0).standard_normal((9, 5))
+    rows = torch.tensor(exact.astype(np.float32), requires_grad=True)
+    weight = torch.linspace(-1, 2, 45).reshape(9, 5)
+    unit = unit_rows(rows)
+    (unit * weight).sum().backward()
+    reference = torch.tensor(exact, requires_grad=True)
+    expected = reference / reference.norm(dim=1, keepdim=True)
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(unit.detach(), expected.detach().float())
+    torch.testing.assert_close(rows.grad * scale, (reference.grad * scale).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("of", ["all", "some"])
+def test_neighbours_are_the_same_at_every_scale(scale: float, of: str) -> None:
+    features = np.random.default_rng(0).integers(-9, 10, (41, 6)).astype(np.float32)
+    features[7] = 0
+    factor = 2.0 ** np.round(np.log2(scale)) * (1 if of == "all" else np.arange(41)[:, None] % 3 == 0)
+    scaled = (features * np.where(factor > 0, factor, 1)).astype(np.float32)
+    found, expected = cosine_neighbours(scaled, k=5), cosine_neighbours(features, k=5)
+    for name in ("index", "similarity", "linked"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert int(found.linked.sum()) > 150
+
+
+@pytest.mark.parametrize("scale", [1e-44, 3e38])
+def test_the_ends_of_float32_have_content(scale: float) -> None:
+    features = np.array([[scale, 0], [0, scale], [scale / 2, scale]], dtype=np.float32)
+    found = cosine_neighbours(features, k=2)
+    assert bool(found.linked.all())
+    assert found.index[2].tolist() == [2, 1]
+
+
+def test_moderate_rows_keep_what_is_moderate_and_the_direction_of_what_is_not() -> None:
+    rows = torch.tensor([[3.0, -4.0], [3e20, -4e20], [3e-20, -4e-20], [0.0, 0.0], [1e-9, 1e9]])
+    found = moderate_rows(rows)
+    assert torch.equal(found[[0, 3, 4]], rows[[0, 3, 4]])
+    assert bool((found[[1, 2]].abs().amax(dim=1) >= 0.5).all())
+    assert bool((found[[1, 2]].abs().amax(dim=1) <= 1).all())
+    torch.testing.assert_close(unit_rows(found[[1, 2]]), torch.tensor([[0.6, -0.8]]).expand(2, 2))

@@ -64,7 +64,7 @@ def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
 
 def unit_rows(rows_ND: Tensor) -> Tensor:
     """Rows scaled to length 1 at any finite scale; zero rows stay zero, also in gradients."""
-    rows_ND = torch.ldexp(rows_ND, -_exponents(rows_ND))
+    rows_ND = rows_ND * _power_of_two(-_exponents(rows_ND))
     length_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
     return rows_ND / torch.where(length_N1 > 0, length_N1, torch.inf)
 
@@ -72,12 +72,16 @@ def unit_rows(rows_ND: Tensor) -> Tensor:
 def moderate_rows(rows_ND: Tensor) -> Tensor:
     """The rows, those whose squares would leave float32 scaled by a power of 2 to a largest entry of about 1."""
     exponent_N1 = _exponents(rows_ND)
-    return torch.ldexp(rows_ND, torch.where(exponent_N1.abs() > MODERATE, -exponent_N1, 0))
+    return rows_ND * _power_of_two(torch.where(exponent_N1.abs() > MODERATE, -exponent_N1, 0))
 
 
 def _exponents(rows_ND: Tensor) -> Tensor:
-    """Exponent of each row's largest entry, (N, 1), as far as its negative is one of float32, too."""
+    """Binary exponent of each row's largest entry, (N, 1), as far as its negative is one of float32, too."""
     return rows_ND.detach().abs().amax(dim=1, keepdim=True).frexp().exponent.clamp(-126, 126)
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    return torch.ldexp(torch.ones_like(exponent, dtype=torch.float32), exponent)  # ldexp of rows has a wrong gradient
 
 
 def top_products(
