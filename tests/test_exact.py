@@ -82,7 +82,9 @@ def test_products_of_numbers_on_a_grid_do_not_depend_on_the_order() -> None:
     left, right = (on_grid(rng.standard_normal(shape), 16) for shape in ((9, 301), (301, 7)))
     order = rng.permutation(301)
     assert_array_equal(product(left, right), product(left[:, order], right[order]))
-    exact = [[sum(Fraction(a) * Fraction(b) for a, b in zip(row, column, strict=True)) for column in right.T] for row in left]
+    exact = [
+        [sum(Fraction(a) * Fraction(b) for a, b in zip(row, column, strict=True)) for column in right.T] for row in left
+    ]
     assert_array_equal(product(left, right), np.array(exact, dtype=np.float64))
     zero = product(np.array([[-1.0]]), np.array([[0.0]]))
     assert not np.signbit(zero).any()
@@ -107,11 +109,23 @@ def test_weighted_places_come_in_proportion_and_never_with_weight_zero() -> None
 
 MACHINES = {
     "as it is": {},
-    "Nehalem, 1 thread": {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "NPY_DISABLE_CPU_FEATURES": "all"},
-    "Haswell, 2 threads": {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "512"},
+    "Nehalem, 1 thread": {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "OPENBLAS_NUM_THREADS": "1",
+        "NPY_DISABLE_CPU_FEATURES": "all",
+    },
+    "Haswell, 2 threads": {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "OPENBLAS_NUM_THREADS": "2",
+        "NPY_DISABLE_CPU_FEATURES": "512",
+    },
     "Zen, 4 threads": {"OPENBLAS_CORETYPE": "Zen", "OPENBLAS_NUM_THREADS": "4"},
     "SkylakeX, 1 thread": {"OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_NUM_THREADS": "1"},
-    "SkylakeX, 4 threads": {"OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_NUM_THREADS": "4", "NPY_DISABLE_CPU_FEATURES": "512"},
+    "SkylakeX, 4 threads": {
+        "OPENBLAS_CORETYPE": "SkylakeX",
+        "OPENBLAS_NUM_THREADS": "4",
+        "NPY_DISABLE_CPU_FEATURES": "512",
+    },
     "C library without FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F", "OPENBLAS_CORETYPE": "Haswell"},
 }
 NEEDS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX512_SKX"}
@@ -124,7 +138,11 @@ def environment(name: str) -> dict[str, str]:
     if needed and not __cpu_features__[needed]:
         pytest.skip(f"this CPU has no {needed}")
     switched = machine.pop("NPY_DISABLE_CPU_FEATURES", None)
-    off = [each for each in __cpu_dispatch__ if __cpu_features__[each] and (switched == "all" or "V4" in each or "512" in each)]
+    off = [
+        each
+        for each in __cpu_dispatch__
+        if __cpu_features__[each] and (switched == "all" or "V4" in each or "512" in each)
+    ]
     if switched and off:
         machine["NPY_DISABLE_CPU_FEATURES"] = " ".join(off)
     inherited = {key: value for key, value in os.environ.items() if "NUM_THREADS" not in key and "OPENBLAS" not in key}

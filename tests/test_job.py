@@ -319,9 +319,7 @@ def test_backbone_without_features_is_trained_once_for_all_features(
         assert_same(numbers(result) | {"diagnostics": 0}, numbers(clean) | {"diagnostics": 0})
         assert_same(numbers(result), numbers(run(f"backbone={backbone}", *same)))
         assert dict(result.diagnostics) != dict(clean.diagnostics)
-    for other in ("seed=1", "corruption.eta_e=0.1", "backbone.reg=0.5", "backbone.embedding_dim=4",
-                  "training.learning_rate=0.01", "training.batch_size=32", "evaluation.cutoffs=[5,10]",
-                  "training.optimizer._target_=torch.optim.AdamW", "dataset.seed=1"):  # fmt: skip
+    for other in ("seed=1", "corruption.eta_e=0.1", "backbone.reg=0.5", "training.batch_size=32", "dataset.seed=1"):
         assert made(other)[0] == 1
 
 

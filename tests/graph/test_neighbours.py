@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from trustmm.graph import neighbours
+from trustmm.graph import neighbours
 from trustmm.graph.neighbours import cosine_neighbours, moderate_rows, top_k, top_products, unit_rows
 
 PROPERTY = settings(
@@ -203,3 +204,28 @@ def test_moderate_rows_keep_what_is_moderate_and_the_direction_of_what_is_not() 
     assert bool((found[[1, 2]].abs().amax(dim=1) >= 0.5).all())
     assert bool((found[[1, 2]].abs().amax(dim=1) <= 1).all())
     torch.testing.assert_close(unit_rows(found[[1, 2]]), torch.tensor([[0.6, -0.8]]).expand(2, 2))
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 60])
+@pytest.mark.parametrize("kinds", [1, 4, 15])
+def test_equal_rows_are_searched_once_with_the_same_neighbours(
+    kinds: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties within a kind and between kinds (rows of few small integers) go to the smaller index."""
+    rng = np.random.default_rng(kinds)
+    axes = np.eye(6, dtype=np.float32)[rng.integers(0, 6, kinds)] * rng.choice([1, 2, -1], (kinds, 1)).astype("f4")
+    axes[0] = 0
+    features = axes[rng.integers(0, kinds, 60)]
+    searched = []
+    inner = neighbours.unit_neighbours
+    monkeypatch.setattr(neighbours, "unit_neighbours", lambda rows, k: searched.append(len(rows)) or inner(rows, k=k))
+    found, expected = cosine_neighbours(features, k=k), inner(unit_rows(torch.from_numpy(features)), k=k)
+    assert searched == [len(np.unique(features, axis=0))]
+    assert torch.equal(found.linked, expected.linked)
+    assert torch.equal(found.similarity, expected.similarity)
+    assert torch.equal(found.index[found.linked], expected.index[expected.linked])
+
+
+def test_kinds_are_numbered_as_they_first_occur() -> None:
+    rows = np.array([[1, 2], [0, 0], [1, 2], [2, 1], [0, 0]], dtype=np.float32)
+    assert neighbours.equal_rows(rows).tolist() == [0, 1, 0, 2, 1]

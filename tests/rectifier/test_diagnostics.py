@@ -22,7 +22,18 @@ def make_repair(**changes: object) -> Repair:
         name: rng.random(NUM_ITEMS)
         for name in ("alignment", "diagonal", "row_mass", "column_mass", "column_mass_row_norm")
     }
-    return Repair(**(values | {"rho": np.array(0.7), "eta_hat": np.array(0.2), "eta_hat_error": np.array(0.03), "num_sweeps": np.array(50)} | changes))
+    return Repair(
+        **(
+            values
+            | {
+                "rho": np.array(0.7),
+                "eta_hat": np.array(0.2),
+                "eta_hat_error": np.array(0.03),
+                "num_sweeps": np.array(50),
+            }
+            | changes
+        )
+    )
 
 
 def make_damage(touched: np.ndarray) -> Damage:

@@ -326,7 +326,10 @@ def test_cached_result_equals_the_computed_one(tmp_path: Path) -> None:
         (lambda options, train, prior: (replace(options, support="symmetric"), train, prior, 0), ("plan",)),
         (lambda options, train, prior: (replace(options, rho=0.9), train, prior, 0), ("projection", "plan")),
         (lambda options, train, prior: (replace(options, cold="keep"), train, prior, 0), ("projection", "plan")),
-        (lambda options, train, prior: (options, replace(train, propagation=fewer_warm(train)), prior, 0), ("mismatch",)),
+        (
+            lambda options, train, prior: (options, replace(train, propagation=fewer_warm(train)), prior, 0),
+            ("mismatch",),
+        ),
         (lambda options, train, prior: (options, replace(train, features=bumped(train)), prior, 0), EVERYTHING),
         (lambda options, train, prior: (options, train, Prior(prior.user_UD, -prior.item_ID), 0), EVERYTHING),
         (lambda options, train, prior: (options, train, prior, 1), EVERYTHING),

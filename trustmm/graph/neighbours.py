@@ -1,5 +1,6 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +52,40 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
 
     Raises: ValueError if k is out of range.
     """
-    return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    group = equal_rows(features_ID)
+    distinct, first = np.unique(group, return_index=True)
+    if 2 * len(distinct) > len(group) or not 1 <= k <= len(group):
+        return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    found = unit_neighbours(unit_rows(torch.tensor(features_ID[first], device=device)), k=min(k, len(distinct)))
+    return _expanded(found, torch.from_numpy(group).to(device), k)
+
+
+def equal_rows(features_ID: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The number of each row's kind, (I,): rows of equal bytes are one kind, numbered as they first occur."""
+    kinds: dict[bytes, int] = {}
+    keys = (hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(features_ID))
+    return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
+
+
+def _expanded(found: Neighbours, group_I: Tensor, k: int) -> Neighbours:
+    """Neighbours of all rows from those of their distinct kinds.
+
+    The k nearest rows are of the k nearest kinds, for a kind starts with its smallest index; of each at most k count.
+    """
+    order = torch.argsort(group_I, stable=True)
+    size = torch.bincount(group_I)
+    start = size.cumsum(0) - size
+    place = torch.arange(min(k, int(size.max())), device=group_I.device)
+    there = place < size[found.index][:, :, None]
+    members = order[torch.where(there, start[found.index][:, :, None] + place, 0)].flatten(1)
+    value = torch.where(found.linked, found.similarity, -torch.inf)[:, :, None]
+    rank = torch.where(there, value, -torch.inf).flatten(1)
+    by_index = torch.where(there.flatten(1), members, len(group_I)).argsort(dim=1, stable=True)
+    best = rank.gather(1, by_index).argsort(dim=1, descending=True, stable=True)[:, :k]
+    chosen = by_index.gather(1, best)
+    members, rank = members.gather(1, chosen), rank.gather(1, chosen)
+    linked = rank > -torch.inf
+    return Neighbours(*(part[group_I] for part in (members, torch.where(linked, rank, 0.0), linked)))
 
 
 def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
