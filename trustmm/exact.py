@@ -79,7 +79,7 @@ def bell(rng: np.random.Generator, shape: Shape) -> FloatArray:
     total = np.zeros(shape, dtype=np.int32)
     for _ in range(12):
         total += rng.integers(0, 1 << BELL_BITS, shape, dtype=np.uint16)
-    return (total - 6 * ((1 << BELL_BITS) - 1)) * 2.0**-BELL_BITS
+    return (total - 6 * ((1 << BELL_BITS) - 1)).astype(np.float64) * 2.0**-BELL_BITS
 
 
 def weighted(rng: np.random.Generator, weights: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:

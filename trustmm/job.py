@@ -103,8 +103,16 @@ def _run(data: Dataset, job: Job, cache: Cache, on_epoch: OnEpoch, checkpoint: C
 
     def train() -> Trained:
         model = job.backbone(seen, rng=stream(job.seed, "init"), neighbours=cached_neighbours(cache, device))
-        options = {"seed": job.seed, "stage": "backbone", "on_epoch": on_epoch, "checkpoint": checkpoint}
-        history, _ = fit(model, seen.supervision, on_valid, job.training, **options)
+        history, _ = fit(
+            model,
+            seen.supervision,
+            on_valid,
+            job.training,
+            seed=job.seed,
+            stage="backbone",
+            on_epoch=on_epoch,
+            checkpoint=checkpoint,
+        )
         return Trained(history, final_embeddings(model))
 
     key = training_key(job, seen, data.valid, masks)

@@ -1,7 +1,7 @@
 """The stress test: exact counts, paired draws, untouched rest."""
 
-from dataclasses import replace
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np

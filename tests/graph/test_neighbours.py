@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from trustmm.graph import neighbours
-from trustmm.graph import neighbours
 from trustmm.graph.neighbours import cosine_neighbours, moderate_rows, top_k, top_products, unit_rows
 
 PROPERTY = settings(

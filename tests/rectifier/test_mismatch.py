@@ -34,7 +34,7 @@ def estimate(features: torch.Tensor, anchors: torch.Tensor, usable: np.ndarray |
 
 
 def identifiable(eta: float, seed: int) -> Estimate:
-    """For anchors that are the features of the item itself, or of nobody: no matched pair looks like a mismatched one."""
+    """For features that are the item's own anchor or nobody's: no matched pair looks like a mismatched one."""
     rng = np.random.default_rng(seed)
     anchors = rng.standard_normal((500, 24)).astype(np.float32)
     features = anchors + 0.1 * rng.standard_normal(anchors.shape).astype(np.float32)
@@ -47,7 +47,7 @@ def identifiable(eta: float, seed: int) -> Estimate:
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_estimate_has_little_bias_and_its_stated_error_is_its_spread(eta: float) -> None:
-    """The least of many quantiles gave 0.89 for 1.0; without matched pairs that look mismatched nothing hides a bias."""
+    """The least of many quantiles gave 0.89 for 1.0; no matched pair that looks mismatched hides a bias here."""
     found = np.array([identifiable(eta, seed) for seed in range(30)])
     error, spread = found[:, 1].mean(), found[:, 0].std(ddof=1)
     assert -error < found[:, 0].mean() - eta < error / 2 + 0.01

@@ -82,7 +82,7 @@ def held_back(folder: Path, *overrides: str) -> Iterator[str]:
     cell = Cell(config, {}, *build_stages(config))
     path = folder / "outputs" / "locks" / f"{identity_facts(cell, cell.read_data().identity)['job_id']}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, holder="the test"):
+    with locked(path):
         yield path.name
 
 

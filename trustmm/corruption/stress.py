@@ -69,7 +69,7 @@ class StressTest:
         return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind}
 
     def settled(self, modalities: Sequence[str]) -> "StressTest":
-        """The same damage to these modalities as it is written down: `eta` the smallest share, `eta_of` what exceeds it.
+        """The same damage to these modalities as it is written down: `eta` the least share, `eta_of` what exceeds it.
 
         So one damage has one identity, however it was typed. A name that is not among the modalities stays.
         """

@@ -81,7 +81,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the recipe of drawn data, so that no bit of a machine's arithmetic is part of it; else the content's."""
+        """Hash of the recipe of drawn data, so that no bit of a machine's arithmetic counts; else of the content."""
         return self.content_digest if self.recipe is None else digest(self.recipe)
 
     @cached_property

@@ -24,8 +24,8 @@ BLOCK_ENTRIES = 1 << 18
 class SyntheticDataset:
     """Users choose items by taste and popularity; features are noisy views of an item's taste.
 
-    Items come in groups of similar taste, as products come in kinds. Every machine draws the same bits (see `exact`), so
-    that the options and this code, the recipe, stand for the data.
+    Items come in groups of similar taste, as products come in kinds. Every machine draws the same bits (see `exact`),
+    and the recipe, options and this code, stands for the data.
 
     A user's pairs are split 8 : 1 : 1 at random. Cold items occur in no training pair by popularity skew alone.
     """

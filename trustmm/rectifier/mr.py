@@ -145,7 +145,7 @@ class _OneModality:
         return self.observed if self.options.lam == 1 else self._mixed(plan), repair
 
     def share_kept(self) -> tuple[float, Estimate]:
-        """The share of pairs that the projection is trained on, all where it cannot be estimated; the estimate or NaN."""
+        """The share of pairs that the projection is trained on, 1 if there is no telling, and the estimate or NaN."""
         unknown = Estimate(np.nan, np.nan)
         match self.options.rho:
             case "paper":
