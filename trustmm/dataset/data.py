@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.graph.edges import Edges
-from trustmm.store.cache import digest
+from trustmm.store.digest import digest
+from trustmm.store.identity import DataIdentity
 
 Features = Mapping[str, NDArray[np.float32]]
 
@@ -50,6 +51,8 @@ class Dataset:
     features: Features
     provenance: Mapping[str, Any] | None = None
     """Where a prepared folder comes from, its ``dataset.json``; determines nothing."""
+    recipe: Mapping[str, Any] | None = None
+    """Of drawn data: options and code of the generator, which determine everything."""
 
     @property
     def num_users(self) -> int:
@@ -71,8 +74,18 @@ class Dataset:
         """Pairs of validation and test."""
         return self.valid.union(self.test)
 
+    @property
+    def identity(self) -> DataIdentity:
+        """What the identity of a job takes from its data."""
+        return DataIdentity(self.digest, tuple(sorted(self.features)))
+
     @cached_property
     def digest(self) -> str:
+        """Hash of the recipe of drawn data, so that no bit of a machine's arithmetic counts; else of the content."""
+        return self.content_digest if self.recipe is None else digest(self.recipe)
+
+    @cached_property
+    def content_digest(self) -> str:
         """Hash of everything in the data set but its name."""
         splits = {name: getattr(self, name).keys for name in ("train", "valid", "test")}
         return digest({"shape": [self.num_users, self.num_items], **splits, "features": dict(self.features)})

@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
-from trustmm.corruption.stress import exact_share
 from trustmm.dataset.data import TrainData
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.proposal import Proposal, nothing
 from trustmm.edit.prune import weakest_edges
+from trustmm.exact import exact_share
 from trustmm.options.checks import Count, Share
 from trustmm.prior.lightgcn import Prior
 

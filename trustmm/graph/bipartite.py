@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trustmm.exact import decimal, exact_share
 from trustmm.graph.edges import Edges
 from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 
@@ -49,7 +50,7 @@ def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator
 
     The smallest of exponential arrival times with these rates is a draw without replacement in proportion to them.
     """
-    keep = int((1 - drop_fraction) * len(edges))
+    keep = exact_share(1 - decimal(drop_fraction), len(edges))
     degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
     arrival = rng.standard_exponential(len(edges)) * np.sqrt(degrees)
     kept = np.sort(np.argpartition(arrival, keep - 1)[:keep]) if keep else np.empty(0, dtype=np.int64)

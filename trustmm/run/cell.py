@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm import __version__
+<<<<<<< HEAD:trustmm/run/cell.py
 from trustmm.options.build import build, options_of
 from trustmm.options.checks import Seed, check_value
 from trustmm.options.config import STAGES
 from trustmm.store.cache import Cache, digest, locked
 from trustmm.store.identity import code_digest, describe, targets
+=======
+from trustmm.options.build import build, options_of
+from trustmm.store.cache import Cache, digest, locked
+from trustmm.options.checks import Seed, check_value
+from trustmm.options.config import STAGES
+from trustmm.store.identity import DataIdentity, code_digest, describe, targets
+>>>>>>> science:trustmm/run/cell.py
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +147,7 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     """What determines the numbers of a job, and the identity made of it."""
     from trustmm.dataset.sizes import sizes
 
-    return identity_facts(cell, data.digest) | {
+    return identity_facts(cell, data.identity) | {
         "dataset": data.name,
         "dataset_statistics": sizes(data),
         "config": public_config(cell.config),
@@ -147,12 +155,12 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     }
 
 
-def identity_facts(cell: Cell, dataset_digest: str) -> dict[str, Any]:
+def identity_facts(cell: Cell, data: DataIdentity) -> dict[str, Any]:
     """The identity, ``job_id``, and the three parts that it is made of."""
-    science = describe(cell.job)
+    science = describe(cell.job) | {"corruption": describe(cell.job.corruption.settled(data.modalities))}
     facts = {
         "options": science,
-        "dataset_digest": dataset_digest,
+        "dataset_digest": data.digest,
         "code_digest": code_digest("trustmm.job", *targets(science)),
     }
     return {"job_id": digest(facts)[:16], **facts}

@@ -16,14 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
+from trustmm.store.identity import DataIdentity
 from trustmm.sweep.engine import Outcome, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trustmm.dataset.data import Dataset
-    from trustmm.run.cell import Cell, Finished
+    from trustmm.run.cell import Cell
+    from trustmm.run.reuse import Finished
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +82,14 @@ def work(assignment: Assignment) -> Outcome:
 def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
     from omegaconf import DictConfig, OmegaConf
 
-    from trustmm.run.cell import build_cell, identity_facts, run_or_reuse
+    from trustmm.run.cell import build_cell, identity_facts
+    from trustmm.run.reuse import run_or_reuse
 
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
     cell = build_cell(config, assignment.choices)
     data = _read(cell, assignment, on_run)
-    found = identity_facts(cell, data.digest)["job_id"]
+    found = identity_facts(cell, data.identity)["job_id"]
     if found != assignment.task.job_id:
         raise ValueError("the data or the program changed after the sweep was prepared; repeat its command")
     return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
@@ -94,7 +97,8 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
 
 def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":
     """The data; where they cannot be read, a run in the tracking store says so."""
-    from trustmm.run.cell import identity_facts, tracked_run
+    from trustmm.run.cell import identity_facts
+    from trustmm.run.publish import tracked_run
 
     try:
         return cell.read_data()
@@ -105,8 +109,8 @@ def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], 
             raise
 
 
-UNREADABLE = "unreadable"
-"""In place of the digest of data that cannot be read: such a task fails in its process, and the others go on."""
+UNREADABLE = DataIdentity("unreadable", ())
+"""In place of the identity of data that cannot be read: such a task fails in its process, and the others go on."""
 
 
 def reason_of(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.backbone.base import Backbone, Batch
+from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.graph.edges import Edges
 from trustmm.options.checks import Count, Positive, Within
@@ -112,7 +112,7 @@ def fit(
         [each for each in model.parameters() if each.requires_grad], lr=training.learning_rate
     )
     sampler = TripleSampler(supervision)
-    with _reproducible(training, stream(seed, stage, "dropout")):
+    with deterministic(training), _seeded(training, stream(seed, stage, "dropout")):
         course = _started(model, optimizer, training, stage, on_epoch, checkpoint)
         while len(course.history) < training.epochs and course.patience_left(training.patience) > 0:
             number, started = len(course.history), time.perf_counter()
@@ -155,10 +155,15 @@ def _started(
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
     course = unpack(state, model, optimizer)
     log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
-    for number, epoch in enumerate(course.history):
-        left = Course(course.history[: number + 1]).patience_left(training.patience)
-        on_epoch(stage, epoch, training.epochs, left)
+    tell(course.history, training, stage, on_epoch)
     return course
+
+
+def tell(history: Sequence[Epoch], training: Training, stage: str, on_epoch: OnEpoch) -> None:
+    """Tell of epochs that were finished before, as when they were."""
+    for number, epoch in enumerate(history):
+        left = Course(list(history[: number + 1])).patience_left(training.patience)
+        on_epoch(stage, epoch, training.epochs, left)
 
 
 def _begin_epoch(model: Backbone, optimizer: torch.optim.Optimizer, rate: float, rng: np.random.Generator) -> None:
@@ -202,29 +207,41 @@ def train_epoch(
     return {name: float(values.double().mean()) for name, values in table.items()}
 
 
-@torch.no_grad()
 def validate(model: Backbone, evaluate: Evaluator) -> Scores:
-    """Metrics of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
+    """Metrics of the model as it is; raises as `final_embeddings`."""
+    final = final_embeddings(model)
+    return evaluate(final.user_UD, final.item_ID)
+
+
+@torch.no_grad()
+def final_embeddings(model: Backbone) -> Embeddings:
+    """Of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
     model.eval()
     final = model.embeddings()
     largest = final.user_UD.norm(dim=1).max() * final.item_ID.norm(dim=1).max()
     if not bool(torch.isfinite(largest)):
         raise DivergedError("the model's scores are not finite; try a smaller training.learning_rate")
-    return evaluate(final.user_UD, final.item_ID)
+    return Embeddings(final.user_UD.detach(), final.item_ID.detach())
 
 
 @contextmanager
-def _reproducible(training: Training, rng: np.random.Generator) -> Iterator[None]:
-    """Seed torch's global generator, which only dropout uses, and leave it as it was."""
+def deterministic(training: Training) -> Iterator[None]:
+    """Let torch use kernels with a fixed order of summation only, if that is wanted, and leave it as it was."""
     switch: Any = torch.utils.deterministic
     before, filled = torch.are_deterministic_algorithms_enabled(), switch.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(training.deterministic)
+    switch.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        switch.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def _seeded(training: Training, rng: np.random.Generator) -> Iterator[None]:
+    """Seed torch's global generator, which only dropout uses, and leave it as it was."""
     devices = [torch.cuda.current_device()] if training.torch_device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(rng.integers(2**63)))
-        torch.use_deterministic_algorithms(training.deterministic)
-        switch.fill_uninitialized_memory = False  # a third of the time, and nothing here reads it
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-            switch.fill_uninitialized_memory = filled
+        yield
