@@ -4,12 +4,12 @@ import json
 import sys
 
 import numpy as np
-from trustmm.store.digest import digest
 
 from trustmm.corruption.kinds import REPLACEMENTS
 from trustmm.dataset.synthetic import SyntheticDataset
 from trustmm.exact import bell
 from trustmm.seeding import stream
+from trustmm.store.digest import digest
 
 COMMON = {"taste_dim": 16, "num_groups": 50, "spread": 0.1, "sharpness": 4.0, "popularity": 0.6, "held_out": 0.1}
 DATA = {

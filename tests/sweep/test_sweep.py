@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from trustmm.store.files import locked
 
 from trustmm.options.config import config_folder, register
 from trustmm.run.cell import Cell, build_stages, identity_facts
+from trustmm.store.files import locked
 from trustmm.sweep.launch import alone, run_all
 from trustmm.sweep.plan import Sweep
 from trustmm.sweep.pool.placement import Placement
