@@ -1,5 +1,6 @@
 """A whole job on tiny data: repeatable in every number, paired over damage, its parts computed once."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,18 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
+from trustmm import job as job_module
 from trustmm.backbone.base import Backbone, Batch
 from trustmm.cli.run import build_stages
+from trustmm.corruption.stress import StressTest
 from trustmm.dataset.data import Dataset, TrainData
-from trustmm.evaluation.full_ranking import MASKS, Scores
+from trustmm.edit import prior_edit
+from trustmm.evaluation.full_ranking import MASKS, Evaluator, Scores
 from trustmm.job import Job, JobResult, run_job
 from trustmm.options.config import config_folder, register
+from trustmm.rectifier import mr
 from trustmm.store.cache import Cache
-from trustmm.training.loop import validate
+from trustmm.training.loop import fit, validate
 
 SMALL = (
     "tracking=none",
@@ -83,6 +88,9 @@ class Spy:
         self.model: Backbone
         self.weights: dict[str, torch.Tensor] = {}
         self.triples: list[torch.Tensor] = []
+
+    def identity(self) -> dict[str, Any]:
+        return {}
 
     def __call__(self, train: TrainData, **given: Any) -> Backbone:
         self.train, self.model = train, self.make(train, **given)
@@ -194,10 +202,10 @@ def test_method_sees_the_rectified_features() -> None:
 
 def test_job_leaves_the_data_as_they_are() -> None:
     data, job = make(*MR, *DAMAGED)
-    before = data.digest
+    before = data.content_digest
     run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
     again = Dataset(data.name, data.train, data.valid, data.test, data.features)
-    assert again.digest == before
+    assert again.content_digest == before
 
 
 def prior_epochs(*overrides: str, cache: Path) -> int:
@@ -299,3 +307,83 @@ def test_backbone_without_features_runs_on_data_without() -> None:
     data, job = make("backbone=bpr")
     bare = Dataset("bare", data.train, data.valid, data.test, {})
     assert len(run_job(bare, job, cache=Cache(None), on_epoch=lambda *_: None).history) == 3
+
+
+def trainings(folder: Path, *overrides: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, JobResult]:
+    """How many trainings of the backbone a job made itself, and its result."""
+    made, stages = [], []
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "fit", lambda *given, **named: made.append(1) or fit(*given, **named))
+        result = run(*overrides, cache=folder, stages=stages)
+    assert stages.count("backbone") == len(result.history) == 3
+    return len(made), result
+
+
+@pytest.mark.parametrize("backbone", ["bpr", "lightgcn"])
+def test_backbone_without_features_is_trained_once_for_all_features(
+    backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = functools.partial(trainings, tmp_path, f"backbone={backbone}", monkeypatch=monkeypatch)
+    first, clean = made()
+    assert first == 1
+    for same in (("corruption.eta=0.3",), (*MR,), (*MR, "corruption.eta=0.3", "corruption.seed=4")):
+        count, result = made(*same)
+        assert count == 0
+        assert_same(numbers(result) | {"diagnostics": 0}, numbers(clean) | {"diagnostics": 0})
+        assert_same(numbers(result), numbers(run(f"backbone={backbone}", *same)))
+        assert dict(result.diagnostics) != dict(clean.diagnostics)
+    for other in ("seed=1", "corruption.eta_e=0.1", "backbone.reg=0.5", "training.batch_size=32", "dataset.seed=1"):
+        assert made(other)[0] == 1
+
+
+def test_backbone_with_features_is_trained_once_for_equal_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = functools.partial(trainings, tmp_path, "backbone=vbpr", monkeypatch=monkeypatch)
+    assert [made()[0], made()[0], made(*MR, "rectifier.lam=1")[0]] == [1, 0, 0]
+    assert [made("corruption.eta=0.3")[0], made(*MR)[0], made("dataset.content=0")[0]] == [1, 1, 1]
+
+
+def test_backbone_that_can_do_without_features_never_sees_them() -> None:
+    data, job = make("backbone=bpr", *DAMAGED)
+    seen = []
+    inner = job.backbone.func.__init__
+
+    class Curious(job.backbone.func):
+        def __init__(self, train: TrainData, **given: Any) -> None:
+            seen.append(dict(train.features))
+            inner(self, train, **given)
+
+    curious = functools.partial(Curious, **job.backbone.keywords)
+    run_job(data, replace(job, backbone=curious), cache=Cache(None), on_epoch=lambda *_: None)
+    assert seen == [{}]
+
+
+def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the training alone: repair, edit, graphs, the evaluation on test and the diagnostics give numbers, too."""
+    modes: dict[str, set[bool]] = {}
+
+    def watch(owner: Any, name: str) -> None:
+        inner = getattr(owner, name)
+
+        def watched(*given: Any, **named: Any) -> Any:
+            modes.setdefault(name, set()).add(torch.are_deterministic_algorithms_enabled())
+            return inner(*given, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(StressTest, "__call__")
+    watch(Evaluator, "__call__")
+    watch(mr, "fit_projections")
+    watch(mr, "sinkhorn")
+    watch(mr, "mix")
+    watch(prior_edit, "strongest_pairs")
+    for name in ("fit", "final_embeddings", "repair_diagnostics", "edit_diagnostics", "cosine_neighbours"):
+        watch(job_module, name)
+    run("backbone=lattice", *MR, *DAMAGED, "edit=both", "edit.op=complete", "edit.ratio=0.05")
+    assert len(modes) == 10
+    assert set().union(*modes.values()) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    modes.clear()
+    run("backbone=vbpr", "training.deterministic=false")
+    assert set().union(*modes.values()) == {False}

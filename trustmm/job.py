@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from trustmm.edit.alignment import edit_diagnostics
 from trustmm.edit.none import NoEdit
 from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
+from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
@@ -22,10 +23,11 @@ from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
 from trustmm.store.cache import Arrays, Cache
 from trustmm.store.digest import digest
-from trustmm.store.identity import code_digest
+from trustmm.store.identity import code_digest, describe, targets
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
-from trustmm.training.loop import OnEpoch, Training, fit, validate
+from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer, fit
+from trustmm.training.once import Trained, train_once
 
 
 @dataclass(frozen=True)
@@ -79,43 +81,79 @@ def run_job(
     Args:
         data: clean data, left as they are.
         job: the stages.
-        cache: priors, rectified features and item graphs, shared by all jobs.
+        cache: priors, repairs, item graphs and trainings, shared by all jobs.
         on_epoch: told of every epoch of the prior and of the backbone.
         checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
 
     Raises: ValueError if the stages do not fit the data.
     """
     check_fit(job, data)
+    with deterministic(job.training):
+        return _run(data, job, cache, on_epoch, checkpoint)
+
+
+def _run(data: Dataset, job: Job, cache: Cache, on_epoch: OnEpoch, checkpoint: Checkpoint) -> JobResult:
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = trained_once(job, corrupted, data, cache, on_epoch)
     rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
-    model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device))
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
-    history, valid = fit(
-        model,
-        edited.supervision,
-        on_valid,
-        job.training,
-        seed=job.seed,
-        stage="backbone",
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
-    )
+    seen = edited if sees_features(job) else replace(edited, features={})
+
+    def train() -> Trained:
+        model = job.backbone(seen, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device))
+        history, _ = fit(
+            model,
+            seen.supervision,
+            on_valid,
+            job.training,
+            seed=job.seed,
+            stage="backbone",
+            on_epoch=on_epoch,
+            checkpoint=checkpoint,
+        )
+        return Trained(history, final_scorer(model))
+
+    key = training_key(job, seen, data.valid, masks)
+    made = train_once(train, key, training=job.training, stage="backbone", cache=cache, on_epoch=on_epoch)
+    valid, test = (evaluate(made.final) for evaluate in (on_valid, on_test))
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0
     diagnostics = repair_diagnostics(*features, repairs, damage, cold, device=device)
     diagnostics |= edit_diagnostics(proposal, prior, corrupted.supervision, damage, data) | damage_numbers(damage)
-    return JobResult(history, valid, validate(model, on_test), diagnostics)
+    return JobResult(made.history, valid, test, diagnostics)
+
+
+def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Edges]) -> dict[str, Any]:
+    """Everything that the training of the backbone depends on: jobs that differ in nothing else share one."""
+    backbone = describe(job.backbone)
+    edges = {"supervision": seen.supervision, "valid": valid, **masks}
+    return {
+        "backbone": backbone,
+        "training": describe(job.training),
+        "evaluation": describe(job.evaluation),
+        "edges": digest({name: pairs.keys for name, pairs in edges.items()}),
+        "shape": [seen.num_users, seen.num_items],
+        "messages": digest(list(seen.propagation.messages())),
+        "features": digest(dict(seen.features)),
+        "categories": None if seen.categories is None else digest(seen.categories),
+        "seed": job.seed,
+        "code": code_digest(fit.__module__, *targets(backbone)),
+    }
+
+
+def sees_features(job: Job) -> bool:
+    """Whether the backbone is shown item features; one that can do without them is not."""
+    return getattr(backbone_class(job), "needs_features", True)
 
 
 def check_fit(job: Job, data: Dataset) -> None:
     """Raise ValueError if a stage needs what the data do not have: before anything is computed."""
     backbone = backbone_class(job)
-    if getattr(backbone, "needs_features", False) and not data.features:
+    if sees_features(job) and not data.features:
         raise ValueError(
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"

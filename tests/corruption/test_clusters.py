@@ -64,3 +64,12 @@ def test_equal_streams_give_equal_clusters_and_the_rows_stay() -> None:
     first, again = (cosine_clusters(rows, 9, np.random.default_rng(3)) for _ in range(2))
     assert_array_equal(first, again)
     assert_array_equal(rows, before)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e19, 1e30])
+def test_clusters_are_the_same_at_every_scale(scale: float) -> None:
+    rows, _ = planted()
+    some = np.where(np.arange(len(rows)) % 2 == 0, 2.0 ** np.round(np.log2(scale)), 1)[:, None]
+    found, expected = (cosine_clusters(x.astype("f4"), 9, np.random.default_rng(3)) for x in (rows * some, rows))
+    assert_array_equal(found, expected)
+    assert (found != NO_CONTENT).all()

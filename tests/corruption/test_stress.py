@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.testing import assert_array_equal
 from scipy.stats import chisquare
 
 from trustmm.corruption import stress
-from trustmm.corruption.stress import Damage, StressTest, damage_rows, exact_share, free_pairs
+from trustmm.corruption.stress import Damage, StressTest, damage_rows, free_pairs
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
 from trustmm.seeding import stream
@@ -51,20 +50,6 @@ def test_eta_zero_is_the_input_itself(seed: int) -> None:
     assert same.supervision is train.supervision
     assert same.propagation is train.propagation
     assert len(damage.added) == len(damage.deleted) == 0
-
-
-@pytest.mark.parametrize(
-    ("share", "count", "expected"), [(0.29, 100, 29), (0.57, 100, 57), (0.1, 29, 2), (0.0, 29, 0), (1.0, 29, 29),
-                                     (1, 29, 29), (0.07, 100, 7), (1e-05, 100000, 1), (0.999, 10, 9)]
-)  # fmt: skip
-def test_exact_share_is_the_floor_of_the_decimal_number(share: float, count: int, expected: int) -> None:
-    assert exact_share(share, count) == expected
-
-
-@PROPERTY
-@given(hundredths=st.integers(0, 100), count=st.integers(0, 5000))
-def test_exact_share_never_loses_one_to_rounding(hundredths: int, count: int) -> None:
-    assert exact_share(hundredths / 100, count) == hundredths * count // 100
 
 
 @PROPERTY
@@ -264,6 +249,28 @@ def test_identity_ignores_a_modality_set_to_eta_again() -> None:
     assert again.identity() == replace(CLEAN, eta=0.2).identity()
 
 
-def test_shares_are_read_as_typed() -> None:
-    assert math.floor(0.29 * 100) == 28
-    assert Fraction(repr(0.29)) * 100 == 29
+@pytest.mark.parametrize(
+    ("eta", "eta_of", "same"),
+    [
+        (0.3, {"visual": 0.2, "textual": 0.2}, (0.2, {})),
+        (0.3, {"visual": 0, "textual": 0.0}, (0, {})),
+        (0.3, {"visual": 0.3}, (0.3, {})),
+        (0.3, {"visual": 0.0}, (0.0, {"textual": 0.3})),
+        (0.0, {"visual": 0.1, "textual": 0.4}, (0.1, {"textual": 0.4})),
+        (0.9, {"visual": 0.1, "textual": 0.4}, (0.1, {"textual": 0.4})),
+    ],
+)
+def test_one_damage_is_one_identity_however_it_was_typed(eta: float, eta_of: dict, same: tuple) -> None:
+    typed = replace(CLEAN, eta=eta, eta_of=eta_of)
+    settled = typed.settled(("textual", "visual"))
+    assert settled.identity() == replace(CLEAN, eta=same[0], eta_of=same[1]).identity()
+    train, observed = make_data()
+    for name, features in typed(train, observed=observed)[0].features.items():
+        assert_array_equal(settled(train, observed=observed)[0].features[name], features)
+
+
+def test_settling_keeps_what_it_cannot_judge() -> None:
+    unknown = replace(CLEAN, eta=0.3, eta_of={"audio": 0.2})
+    assert unknown.settled(()) is unknown
+    assert unknown.settled(("visual",)).eta_of["audio"] == 0.2
+    assert replace(CLEAN, eta=0.3).settled(("visual",)).identity() == replace(CLEAN, eta=0.3).identity()

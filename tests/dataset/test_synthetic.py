@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from omegaconf import OmegaConf
 
+from trustmm.dataset import synthetic
 from trustmm.dataset.data import Dataset
-from trustmm.dataset.synthetic import SyntheticDataset
+from trustmm.dataset.synthetic import SyntheticDataset, best
 from trustmm.options.config import config_folder
-from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 
@@ -72,8 +72,39 @@ def test_features_have_the_asked_widths_type_and_unit_variance() -> None:
 
 def test_equal_options_give_an_equal_digest_and_other_seeds_another() -> None:
     assert make()().digest == make()().digest
-    digests = {make(**change)().digest for change in ({}, {"seed": 1}, {"content": 0.4}, {"num_interactions": 501})}
-    assert len(digests) == 4
+    assert make()().content_digest == make()().content_digest
+    made = [make(**change)() for change in ({}, {"seed": 1}, {"content": 0.4}, {"num_interactions": 501})]
+    assert len({data.digest for data in made}) == len({data.content_digest for data in made}) == 4
+
+
+def test_identity_is_the_recipe_and_no_bit_of_the_arrays() -> None:
+    data = make()()
+    visual = data.features["visual"].copy()
+    visual[0, 0] = np.nextafter(visual[0, 0], np.float32(9))
+    other = replace(data, features=dict(data.features) | {"visual": visual})
+    assert other.digest == data.digest
+    assert other.content_digest != data.content_digest
+    plain = replace(data, recipe=None)
+    assert plain.digest == plain.content_digest == data.content_digest != data.digest
+    changed = replace(data, recipe=dict(data.recipe) | {"code": "another generator"})
+    assert changed.digest != data.digest
+
+
+def test_best_takes_equal_utilities_by_the_smaller_index() -> None:
+    rng = np.random.default_rng(0)
+    utility, counts = rng.integers(0, 4, (50, 40)).astype(float), rng.integers(1, 20, 50)
+    rows, items = synthetic.best(utility, counts)
+    for row, count in enumerate(counts):
+        assert_array_equal(items[rows == row], np.argsort(-utility[row], kind="stable")[:count])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 6, 8, 10, 16])
+def test_no_utility_is_infinite(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exponential variates of exactly 0 gave some items to their users whatever the taste."""
+    seen = []
+    monkeypatch.setattr(synthetic, "best", lambda utility, counts: seen.append(utility) or best(utility, counts))
+    make(seed=seed, num_users=2000, num_items=1000, num_interactions=14000)()
+    assert all(np.isfinite(utility).all() for utility in seen)
 
 
 def test_content_moves_the_features_only() -> None:
@@ -90,12 +121,7 @@ def test_modalities_are_drawn_independently_of_each_other() -> None:
 
 def explained_variance(options: SyntheticDataset) -> float:
     """Share of the features' variance that is linear in the planted taste of the item."""
-    data, rng = options(), stream(options.seed, "dataset", "taste")
-    rng.standard_normal((options.num_users, options.taste_dim), dtype=np.float32)
-    groups = rng.standard_normal((options.num_groups, options.taste_dim), dtype=np.float32)
-    own = rng.standard_normal((options.num_items, options.taste_dim), dtype=np.float32)
-    group = groups[rng.integers(0, options.num_groups, options.num_items)]
-    taste = np.sqrt(1 - options.spread) * group + np.sqrt(options.spread) * own
+    data, (_, taste, _) = options(), options.tastes()
     visual = data.features["visual"]
     fitted = taste @ np.linalg.lstsq(taste, visual, rcond=None)[0]
     return float((fitted**2).sum() / (visual**2).sum())
@@ -103,7 +129,8 @@ def explained_variance(options: SyntheticDataset) -> float:
 
 @pytest.mark.parametrize(("content", "expected"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.0)])
 def test_content_is_the_share_of_variance_that_is_linear_in_taste(content: float, expected: float) -> None:
-    options = make(content=content, num_items=4001, num_users=50, taste_dim=5, spread=1.0)
+    many = {"visual": 800}  # the view's 5 x 800 entries leave a standard deviation of 0.006
+    options = make(content=content, num_items=2001, num_users=50, taste_dim=5, spread=1.0, modalities=many)
     assert explained_variance(options) == pytest.approx(expected, abs=1e-5 if content == 1 else 0.04)
 
 

@@ -70,12 +70,13 @@ def test_layer_mean_equals_matrix_powers(num_layers: int) -> None:
     assert_close(layer_mean(operator, nodes(), num_layers), expected)
 
 
-@pytest.mark.parametrize(("drop", "kept"), [(0.0, 80), (0.25, 60), (0.5, 40), (0.99, 0), (0.9, 8), (1.0, 0)])
+@pytest.mark.parametrize(
+    ("drop", "kept"), [(0.0, 80), (0.25, 60), (0.5, 40), (0.8, 16), (0.9, 8), (0.95, 4), (0.99, 0), (1.0, 0)]
+)
 def test_sampling_keeps_the_exact_number_of_distinct_edges(drop: float, kept: int) -> None:
     edges = make_edges()
     found = sample_edges(edges, drop_fraction=drop, rng=stream(0, "drop"))
-    assert abs(len(found) - kept) <= (drop == 0.9)
-    assert len(found) == int((1 - drop) * 80)
+    assert len(found) == kept
     assert len(np.unique(found.keys)) == len(found)
     assert edges.contains(found.keys).all()
 
@@ -89,7 +90,6 @@ def test_one_kept_edge_follows_the_inverse_root_of_the_degrees() -> None:
     counts = np.zeros(len(edges))
     for _ in range(draws):
         kept = sample_edges(edges, drop_fraction=0.9, rng=rng)
-        kept = kept if len(kept) else sample_edges(edges, drop_fraction=0.89, rng=rng)
         counts[np.searchsorted(edges.keys, kept.keys)] += 1
     assert counts.sum() == draws
     sigma = np.sqrt(draws * expected * (1 - expected))

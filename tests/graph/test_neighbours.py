@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from trustmm.graph import neighbours
-from trustmm.graph.neighbours import cosine_neighbours, top_k, top_products, unit_rows
+from trustmm.graph.neighbours import cosine_neighbours, moderate_rows, top_k, top_products, unit_rows
 
 PROPERTY = settings(
     derandomize=True,
@@ -156,3 +156,75 @@ def test_unit_rows_keep_zero_rows_with_finite_gradients() -> None:
     unit.sum().backward()
     torch.testing.assert_close(unit.detach(), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     assert bool(torch.isfinite(rows.grad).all())
+
+
+SCALES = [1e-30, 1e-24, 1e-12, 1.0, 1e12, 1e19, 1e30]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_unit_rows_and_their_gradient_are_right_at_any_scale(scale: float) -> None:
+    exact = scale * np.random.default_rng(0).standard_normal((9, 5))
+    rows = torch.tensor(exact.astype(np.float32), requires_grad=True)
+    weight = torch.linspace(-1, 2, 45).reshape(9, 5)
+    unit = unit_rows(rows)
+    (unit * weight).sum().backward()
+    reference = torch.tensor(exact, requires_grad=True)
+    expected = reference / reference.norm(dim=1, keepdim=True)
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(unit.detach(), expected.detach().float())
+    torch.testing.assert_close(rows.grad * scale, (reference.grad * scale).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("of", ["all", "some"])
+def test_neighbours_are_the_same_at_every_scale(scale: float, of: str) -> None:
+    features = np.random.default_rng(0).integers(-9, 10, (41, 6)).astype(np.float32)
+    features[7] = 0
+    factor = 2.0 ** np.round(np.log2(scale)) * (1 if of == "all" else np.arange(41)[:, None] % 3 == 0)
+    scaled = (features * np.where(factor > 0, factor, 1)).astype(np.float32)
+    found, expected = cosine_neighbours(scaled, k=5), cosine_neighbours(features, k=5)
+    for name in ("index", "similarity", "linked"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert int(found.linked.sum()) > 150
+
+
+@pytest.mark.parametrize("scale", [1e-44, 3e38])
+def test_the_ends_of_float32_have_content(scale: float) -> None:
+    features = np.array([[scale, 0], [0, scale], [scale / 2, scale]], dtype=np.float32)
+    found = cosine_neighbours(features, k=2)
+    assert bool(found.linked.all())
+    assert found.index[2].tolist() == [2, 1]
+
+
+def test_moderate_rows_keep_what_is_moderate_and_the_direction_of_what_is_not() -> None:
+    rows = torch.tensor([[3.0, -4.0], [3e20, -4e20], [3e-20, -4e-20], [0.0, 0.0], [1e-9, 1e9]])
+    found = moderate_rows(rows)
+    assert torch.equal(found[[0, 3, 4]], rows[[0, 3, 4]])
+    assert bool((found[[1, 2]].abs().amax(dim=1) >= 0.5).all())
+    assert bool((found[[1, 2]].abs().amax(dim=1) <= 1).all())
+    torch.testing.assert_close(unit_rows(found[[1, 2]]), torch.tensor([[0.6, -0.8]]).expand(2, 2))
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 60])
+@pytest.mark.parametrize("kinds", [1, 4, 15])
+def test_equal_rows_are_searched_once_with_the_same_neighbours(
+    kinds: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties within a kind and between kinds (rows of few small integers) go to the smaller index."""
+    rng = np.random.default_rng(kinds)
+    axes = np.eye(6, dtype=np.float32)[rng.integers(0, 6, kinds)] * rng.choice([1, 2, -1], (kinds, 1)).astype("f4")
+    axes[0] = 0
+    features = axes[rng.integers(0, kinds, 60)]
+    searched = []
+    inner = neighbours.unit_neighbours
+    monkeypatch.setattr(neighbours, "unit_neighbours", lambda rows, k: searched.append(len(rows)) or inner(rows, k=k))
+    found, expected = cosine_neighbours(features, k=k), inner(unit_rows(torch.from_numpy(features)), k=k)
+    assert searched == [len(np.unique(features, axis=0))]
+    assert torch.equal(found.linked, expected.linked)
+    assert torch.equal(found.similarity, expected.similarity)
+    assert torch.equal(found.index[found.linked], expected.index[expected.linked])
+
+
+def test_kinds_are_numbered_as_they_first_occur() -> None:
+    rows = np.array([[1, 2], [0, 0], [1, 2], [2, 1], [0, 0]], dtype=np.float32)
+    assert neighbours.equal_rows(rows).tolist() == [0, 1, 0, 2, 1]

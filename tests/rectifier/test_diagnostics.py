@@ -22,7 +22,18 @@ def make_repair(**changes: object) -> Repair:
         name: rng.random(NUM_ITEMS)
         for name in ("alignment", "diagonal", "row_mass", "column_mass", "column_mass_row_norm")
     }
-    return Repair(**(values | {"rho": np.array(0.7), "eta_hat": np.array(0.2), "num_sweeps": np.array(50)} | changes))
+    return Repair(
+        **(
+            values
+            | {
+                "rho": np.array(0.7),
+                "eta_hat": np.array(0.2),
+                "eta_hat_error": np.array(0.03),
+                "num_sweeps": np.array(50),
+            }
+            | changes
+        )
+    )
 
 
 def make_damage(touched: np.ndarray) -> Damage:
@@ -110,6 +121,7 @@ def test_table_has_every_group_and_the_numbers_of_the_plan() -> None:
             assert table[f"visual/{group}/{name}_knn_overlap"] == pytest.approx(expected)
     assert table["visual/rho"] == 0.7
     assert table["visual/eta_hat"] == 0.2
+    assert table["visual/eta_hat_error"] == 0.03
     assert table["visual/num_sweeps"] == 50
     assert table["visual/touched_auc"] == pytest.approx(auc(repair.alignment, groups))
     assert table["visual/row_error_max"] == pytest.approx(np.abs(repair.row_mass - 1).max())

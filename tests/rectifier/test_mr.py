@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from trustmm.dataset.data import TrainData
+from trustmm.graph import sparse
 from trustmm.graph.edges import Edges
 from trustmm.prior.lightgcn import Prior
 from trustmm.rectifier import mr
@@ -20,9 +21,12 @@ from trustmm.rectifier.none import NoRectifier
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 from trustmm.seeding import stream
 from trustmm.store.cache import Cache
+from trustmm.trust.storey import Estimate
 
 CPU = torch.device("cpu")
 NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 6
+EVERYTHING = ("mismatch", "projection", "plan")
+LONGER = ProjectionTraining(epochs=16, learning_rate=0.02, batch_size=16)
 COLD = 4
 """The last items, without interactions."""
 OPTIONS = ModalityRectifier(
@@ -251,12 +255,27 @@ def test_rho_estimate_keeps_what_does_not_look_mismatched(monkeypatch: pytest.Mo
     for repair in repairs.values():
         assert 0 <= repair.eta_hat <= 1
         assert repair.rho == pytest.approx(max(0.05, 1 - float(repair.eta_hat)))
-    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: 0.3)
+    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: Estimate(0.3, 0.01))
     _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train())
     assert repairs["visual"].rho == pytest.approx(0.7)
-    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: 1.0)
+    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: Estimate(1.0, 0.01))
     _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train())
     assert repairs["visual"].rho == pytest.approx(0.05)
+    assert repairs["visual"].eta_hat_error == pytest.approx(0.01)
+
+
+def test_too_few_items_for_an_estimate_keep_all_pairs() -> None:
+    _, repairs = rectify(replace(OPTIONS, rho="estimate"), *make_train(cold=NUM_ITEMS - 9))
+    for repair in repairs.values():
+        assert np.isnan(repair.eta_hat)
+        assert np.isnan(repair.eta_hat_error)
+        assert repair.rho == 1
+
+
+def test_rho_is_the_decimal_number_that_the_readings_give() -> None:
+    for rho, eta, kept in (("paper", 0.1, 0.15), ("paper", 0.55, 0.6), ("drop", 0.3, 0.65), ("drop", 0.1, 0.85)):
+        _, repairs = rectify(replace(OPTIONS, rho=rho), *make_train(), eta=eta)
+        assert repairs["visual"].rho == kept
 
 
 @pytest.mark.parametrize(("rho", "oracle"), [("paper", True), ("drop", True), ("estimate", False), (0.5, False)])
@@ -295,38 +314,66 @@ def test_cached_result_equals_the_computed_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "fresh"),
     [
-        lambda options, train, prior: (replace(options, lam=0.4), train, prior, 0, 0.0),
-        lambda options, train, prior: (replace(options, k=6), train, prior, 0, 0.0),
-        lambda options, train, prior: (replace(options, support="symmetric"), train, prior, 0, 0.0),
-        lambda options, train, prior: (replace(options, cold="keep"), train, prior, 0, 0.0),
-        lambda options, train, prior: (options, replace(train, features=bumped(train)), prior, 0, 0.0),
-        lambda options, train, prior: (options, train, Prior(prior.user_UD, -prior.item_ID), 0, 0.0),
-        lambda options, train, prior: (options, replace(train, propagation=fewer_warm(train)), prior, 0, 0.0),
-        lambda options, train, prior: (options, train, prior, 1, 0.0),
+        (lambda options, train, prior: (replace(options, lam=0.4), train, prior, 0), ()),
+        (lambda options, train, prior: (replace(options, lam=1.0), train, prior, 0), ()),
+        (lambda options, train, prior: (replace(options, k=6), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, tau=0.2), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, eps=1e-7), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, num_sweeps=9), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, matching="row_norm"), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, support="symmetric"), train, prior, 0), ("plan",)),
+        (lambda options, train, prior: (replace(options, rho=0.9), train, prior, 0), ("projection", "plan")),
+        (lambda options, train, prior: (replace(options, cold="keep"), train, prior, 0), ("projection", "plan")),
+        (
+            lambda options, train, prior: (options, replace(train, propagation=fewer_warm(train)), prior, 0),
+            ("mismatch",),
+        ),
+        (lambda options, train, prior: (options, replace(train, features=bumped(train)), prior, 0), EVERYTHING),
+        (lambda options, train, prior: (options, train, Prior(prior.user_UD, -prior.item_ID), 0), EVERYTHING),
+        (lambda options, train, prior: (options, train, prior, 1), EVERYTHING),
+        (lambda options, train, prior: (replace(options, projection=LONGER), train, prior, 0), EVERYTHING),
     ],
 )
-def test_cache_key_changes_with_everything_that_determines_the_result(
-    change: Callable[..., Any], tmp_path: Path
+def test_each_part_is_kept_by_exactly_what_it_depends_on(
+    change: Callable[..., Any], fresh: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Another `lam` shares projection, estimate and plan, another `tau` projection and estimate."""
+    monkeypatch.setattr(mr, "estimate_mismatch", lambda *_, **__: Estimate(0.2, 0.01))
     train, prior = make_train()
     train = replace(train, features={"visual": train.features["visual"]})
-    rectify(OPTIONS, train, prior, cache=tmp_path)
-    options, other, anchors, seed, eta = change(OPTIONS, train, prior)
-    rectify(options, other, anchors, seed=seed, eta=eta, cache=tmp_path)
-    assert len(list((tmp_path / "rectified").glob("*.npz"))) == 2
+    options = replace(OPTIONS, rho="estimate")
+    rectify(options, train, prior, cache=tmp_path)
+    assert entries(tmp_path) == dict.fromkeys(EVERYTHING, 1)
+    options, other, anchors, seed = change(options, train, prior)
+    expected, _ = rectify(options, other, anchors, seed=seed)
+    found, _ = rectify(options, other, anchors, seed=seed, cache=tmp_path)
+    assert_array_equal(found.features["visual"], expected.features["visual"])
+    grown = {kind for kind, count in entries(tmp_path).items() if count == 2}
+    assert grown == set(fresh) - ({"mismatch"} if options.rho != "estimate" else set())
+
+
+def entries(folder: Path) -> dict[str, int]:
+    return {kind.name: len(list(kind.glob("*.npz"))) for kind in folder.iterdir()}
+
+
+def test_no_entry_is_as_large_as_the_features(tmp_path: Path) -> None:
+    train, prior = make_train()
+    wide = np.random.default_rng(0).standard_normal((NUM_ITEMS, 4000)).astype(np.float32)
+    rectify(OPTIONS, replace(train, features={"visual": wide}), prior, cache=tmp_path)
+    assert max(path.stat().st_size for path in tmp_path.glob("*/*.npz")) < wide.nbytes / 20
 
 
 def fewer_warm(train: TrainData) -> Edges:
     return Edges.from_keys(train.propagation.keys[:-1], NUM_USERS, NUM_ITEMS)
 
 
-def test_twin_modalities_have_their_own_cache_entries(tmp_path: Path) -> None:
+def test_twin_modalities_have_their_own_projections(tmp_path: Path) -> None:
     train, prior = make_train()
     twins = replace(train, features={"visual": train.features["visual"], "textual": train.features["visual"]})
     rectify(OPTIONS, twins, prior, cache=tmp_path)
-    assert len(list((tmp_path / "rectified").glob("*.npz"))) == 2
+    assert entries(tmp_path) == {"projection": 2, "plan": 2}
 
 
 def bumped(train: TrainData) -> dict[str, NDArray[np.float32]]:
@@ -335,14 +382,39 @@ def bumped(train: TrainData) -> dict[str, NDArray[np.float32]]:
     return {"visual": matrix}
 
 
-def test_injected_ratio_is_in_the_cache_key_only_where_it_is_looked_at(tmp_path: Path) -> None:
+def test_injected_ratio_is_in_a_key_only_where_it_is_looked_at(tmp_path: Path) -> None:
     train, prior = make_train()
-    for rho, entries in ((0.5, 1), ("drop", 2)):
+    for rho, expected in ((0.5, 1), ("drop", 2)):
         folder = tmp_path / str(rho)
         for eta in (0.1, 0.3):
             one = replace(train, features={"visual": train.features["visual"]})
             rectify(replace(OPTIONS, rho=rho), one, prior, eta=eta, cache=folder)
-        assert len(list((folder / "rectified").glob("*.npz"))) == entries
+        assert entries(folder) == {"projection": expected, "plan": expected}
+
+
+def test_mix_multiplies_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    products = []
+    bags = sparse._sum_bags
+    monkeypatch.setattr(sparse, "_sum_bags", lambda *given: products.append(given) or bags(*given))
+    size = 9000  # more than two blocks of old
+    plan = mr.SparseMatrix(torch.arange(size), torch.arange(size).flip(0), torch.ones(size), (size, size))
+    mix(torch.ones(size, 2), plan, 0.5)
+    assert len(products) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e-15, 1e15, 1e19, 1e30])
+def test_rows_of_any_scale_have_content(scale: float) -> None:
+    """Some items' features come in other units: the plan is that of the same rows at a scale of one."""
+    train, prior = make_train()
+    unit = {name: 0.75 * matrix / np.abs(matrix).max(axis=1, keepdims=True) for name, matrix in train.features.items()}
+    some = np.where(np.arange(NUM_ITEMS) % 5 == 0, 2.0 ** np.round(np.log2(scale)), 1)[:, None]
+    scaled = {name: (matrix * some).astype(np.float32) for name, matrix in unit.items()}
+    _, expected = rectify(OPTIONS, replace(train, features=unit), prior)
+    found, repairs = rectify(OPTIONS, replace(train, features=scaled), prior)
+    for name in unit:
+        assert np.isfinite(found.features[name]).all()
+        assert_array_equal(repairs[name].alignment, expected[name].alignment)
+        assert_array_equal(repairs[name].row_mass, expected[name].row_mass)
 
 
 def test_mix_weighs_observed_and_matched() -> None:

@@ -33,7 +33,7 @@ def job_id(*overrides: str, data: Dataset = DATA) -> str:
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         config = compose("config", overrides=["tracking=none", *overrides])
     cell = Cell(config, {}, *build_stages(config))
-    return identity_facts(cell, data.digest)["job_id"]
+    return identity_facts(cell, data.identity)["job_id"]
 
 
 BASE = ("dataset=sports", "dataset.root=/a", "rectifier=mr")

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -10,12 +9,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from trustmm.options.config import config_folder, register
+from trustmm.run.cell import Cell, build_stages, identity_facts
+from trustmm.store.files import locked
 from trustmm.sweep.launch import alone, run_all
 from trustmm.sweep.plan import Sweep
 from trustmm.sweep.pool.placement import Placement
@@ -36,9 +38,10 @@ def start() -> Iterator[Start]:
     """Starts a sweep of tiny jobs with two workers; none outlives the test."""
     started = []
 
-    def new(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    def new(*arguments: str, cwd: Path, **machine: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "trustmm", "-m", *TINY, WORKERS, *arguments]
-        started.append(subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, cwd=cwd, env={**os.environ, **machine}, text=True, **pipes))
         return started[-1]
 
     yield new
@@ -64,10 +67,23 @@ def results(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("outputs/*/result.json")}
 
 
-def holders(folder: Path) -> list[int]:
+def holders(folder: Path, lock: str = "*.lock") -> list[int]:
     """Processes that hold the lock of a job's identity, as the lock files name them."""
-    texts = [path.read_text().split() for path in folder.glob("outputs/locks/*.lock")]
+    texts = [path.read_text().split() for path in folder.glob(f"outputs/locks/{lock}")]
     return [int(words[1]) for words in texts if len(words) > 1 and is_alive(int(words[1]))]
+
+
+@contextmanager
+def held_back(folder: Path, *overrides: str) -> Iterator[str]:
+    """The name of the lock of one job's identity, which cannot start within: so its sweep cannot end."""
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        config = compose("config", overrides=[*TINY, *overrides])
+    cell = Cell(config, {}, *build_stages(config))
+    path = folder / "outputs" / "locks" / f"{identity_facts(cell, cell.read_data().identity)['job_id']}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        yield path.name
 
 
 def is_alive(pid: int) -> bool:
@@ -86,21 +102,22 @@ def runs_of(folder: Path) -> list:
 @pytest.mark.slow
 def test_sweep_survives_the_death_of_its_controller_and_of_its_workers(start: Start, tmp_path: Path) -> None:
     command = (*SHORT, "backbone=lightgcn", "corruption.eta=0,0.1,0.2,0.3", "rectifier=none,mr", "seed=0,1")
-    draw = random.Random(5)
+    last = (*SHORT, "backbone=lightgcn", "corruption.eta=0.3", "rectifier=mr", "seed=1")
 
-    first = start(*command, cwd=tmp_path)
-    until(lambda: len(results(tmp_path)) >= 2)
-    time.sleep(draw.random())
-    first.kill()
-    first.wait()
-    until(lambda: not holders(tmp_path))
-    before = results(tmp_path)
-    assert 2 <= len(before) < 16
+    with held_back(tmp_path, *last):
+        first = start(*command, cwd=tmp_path)
+        until(lambda: len(results(tmp_path)) >= 2)
+        first.kill()
+        first.wait()
+        until(lambda: not holders(tmp_path))
+        before = results(tmp_path)
+        assert 2 <= len(before) < 16
 
-    second = start(*command, cwd=tmp_path)
-    until(lambda: len(results(tmp_path)) > len(before) and holders(tmp_path))
-    time.sleep(0.3 * draw.random())
-    for pid in holders(tmp_path)[:1]:
+    with held_back(tmp_path, *last) as lock:
+        second = start(*command, cwd=tmp_path)
+        until(lambda: len(results(tmp_path)) == 15)
+    until(lambda: holders(tmp_path, lock) or len(results(tmp_path)) == 16)
+    for pid in holders(tmp_path, lock):
         os.kill(pid, signal.SIGKILL)
     lines, log = finish(second)
     middle, lost = results(tmp_path), 16 - len(lines)
@@ -124,6 +141,19 @@ def test_sweep_survives_the_death_of_its_controller_and_of_its_workers(start: St
         rows = list(csv.DictReader(handle))
     assert len({(row["corruption.eta"], row["rectifier"], row["seed"]) for row in rows}) == len(rows) == 16
     assert {row["run_id"] for row in rows} == {run.info.run_id for run in children if run.info.status == "FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_sweep_started_on_one_machine_goes_on_on_another(start: Start, tmp_path: Path) -> None:
+    """Data, identities and results are the same whatever the BLAS kernel and its threads; nothing runs twice."""
+    command = (*SHORT, "backbone=bpr", "corruption.eta=0,0.3", "tracking=none")
+    lines, log = finish(start(*command, cwd=tmp_path, OPENBLAS_CORETYPE="Nehalem", OPENBLAS_NUM_THREADS="4"))
+    assert len(lines) == 2, log
+    before = results(tmp_path)
+    lines, log = finish(start(*command, cwd=tmp_path, OPENBLAS_CORETYPE="Haswell", OMP_NUM_THREADS="1"))
+    assert len(lines) == 2, log
+    assert results(tmp_path) == before
+    assert len(before) == 2
 
 
 @pytest.mark.slow

@@ -82,10 +82,11 @@ def rectified(
     """
     from trustmm.job import trained_once
     from trustmm.run.progress import progress
+    from trustmm.training.loop import deterministic
 
     clean = data.as_train_data()
     observed, damage = job.corruption(clean, observed=data.observed)
-    with progress() as show:
+    with deterministic(job.training), progress() as show:
         train, repairs = job.rectifier(
             observed,
             trained_once(job, observed, data, cache, show),

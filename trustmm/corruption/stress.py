@@ -4,10 +4,8 @@ Every kind and modality draws from its own named stream. For one seed the damage
 so curves over a ratio are paired; at ratio 0 the data are the input itself.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
 from trustmm.dataset.data import Features, TrainData
+from trustmm.exact import exact_share
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.options.checks import Seed, Share, Within
 from trustmm.seeding import stream
@@ -69,6 +68,17 @@ class StressTest:
         kind = {} if features_clean or self.kind == "permute" else {"kind": self.kind}
         return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind}
 
+    def settled(self, modalities: Sequence[str]) -> "StressTest":
+        """The same damage to these modalities as it is written down: `eta` the least share, `eta_of` what exceeds it.
+
+        So one damage has one identity, however it was typed. A name that is not among the modalities stays.
+        """
+        if not self.eta_of or not modalities:
+            return self
+        share = {name: self.eta_of.get(name, self.eta) for name in modalities}
+        eta = min(share.values())
+        return replace(self, eta=eta, eta_of={**self.eta_of, **share})
+
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.
 
@@ -105,11 +115,6 @@ class StressTest:
             return kept, none, lost
         added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
         return edges.union(added), added, none
-
-
-def exact_share(share: float, count: int) -> int:
-    """floor(share * count) of the decimal number that was typed: 0.29 of 100 is 29, not 28."""
-    return math.floor(Fraction(repr(share)) * count)
 
 
 def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:

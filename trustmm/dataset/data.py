@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.store.digest import digest
+from trustmm.store.identity import DataIdentity
 
 Features = Mapping[str, NDArray[np.float32]]
 
@@ -54,6 +55,8 @@ class Dataset:
     """Where a prepared folder comes from, its ``dataset.json``; determines nothing."""
     categories: IntArray | None = None
     """The category of each item, numbered from 0, (I,); None if the data have none."""
+    recipe: Mapping[str, Any] | None = None
+    """Of drawn data: options and code of the generator, which determine everything."""
 
     @property
     def num_users(self) -> int:
@@ -75,8 +78,18 @@ class Dataset:
         """Pairs of validation and test."""
         return self.valid.union(self.test)
 
+    @property
+    def identity(self) -> DataIdentity:
+        """What the identity of a job takes from its data."""
+        return DataIdentity(self.digest, tuple(sorted(self.features)))
+
     @cached_property
     def digest(self) -> str:
+        """Hash of the recipe of drawn data, so that no bit of a machine's arithmetic counts; else of the content."""
+        return self.content_digest if self.recipe is None else digest(self.recipe)
+
+    @cached_property
+    def content_digest(self) -> str:
         """Hash of everything in the data set but its name."""
         splits = {name: getattr(self, name).keys for name in ("train", "valid", "test")}
         known = {} if self.categories is None else {"categories": self.categories}

@@ -1,5 +1,6 @@
 """Embedded data with a planted taste: the answer is known, any size can be had, nothing is downloaded."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.data import Dataset
+from trustmm.exact import BELL_BITS, FloatArray, bell, exponential, logarithm, on_grid, product, weighted
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.options.checks import Count, NonNegative, Seed, Share, Within
 from trustmm.seeding import stream
+from trustmm.store.identity import code_digest, describe
 
-# Shapes: U users, I items, T planted taste dimensions.
-BLOCK = 1024
-"""Users drawn at a time."""
+# Shapes: U users, I items, T planted taste dimensions, B users or items of a block.
+BLOCK_ENTRIES = 1 << 18
+"""Numbers drawn at a time (2 MiB), part of the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticDataset:
     """Users choose items by taste and popularity; features are noisy views of an item's taste.
 
-    Items come in groups of similar taste, as products come in kinds.
+    Items come in groups of similar taste, as products come in kinds. Every machine draws the same bits (see `exact`),
+    and the recipe, options and this code, stands for the data.
 
     A user's pairs are split 8 : 1 : 1 at random. Cold items occur in no training pair by popularity skew alone.
     """
@@ -59,43 +63,43 @@ class SyntheticDataset:
 
     def __call__(self) -> Dataset:
         """Draw the data set; equal options give equal data."""
-        rng = stream(self.seed, "dataset", "taste")
-        user_UT = rng.standard_normal((self.num_users, self.taste_dim), dtype=np.float32)
-        group_GT = rng.standard_normal((self.num_groups, self.taste_dim), dtype=np.float32)
-        own_IT = rng.standard_normal((self.num_items, self.taste_dim), dtype=np.float32)
-        group_I = rng.integers(0, self.num_groups, self.num_items)
-        group_IT = group_GT[group_I]
-        item_IT = np.sqrt(np.float32(1 - self.spread)) * group_IT + np.sqrt(np.float32(self.spread)) * own_IT
+        user_UT, item_IT, group_I = self.tastes()
         keys = self._choices(user_UT, item_IT)
         label = self._split(keys // self.num_items)
         train, valid, test = (Edges.from_keys(keys[label == part], self.num_users, self.num_items) for part in range(3))
         features = {name: self._features(item_IT, name, width) for name, width in sorted(self.modalities.items())}
-        return Dataset("synthetic", train, valid, test, features, categories=group_I if self.categories else None)
+        recipe = {"options": describe(self), "code": code_digest(__name__)}
+        categories = group_I if self.categories else None
+        return Dataset("synthetic", train, valid, test, features, categories=categories, recipe=recipe)
 
-    def _choices(self, user_UT: NDArray[np.float32], item_IT: NDArray[np.float32]) -> IntArray:
+    def tastes(self) -> tuple[FloatArray, FloatArray, IntArray]:
+        """What is planted: the tastes of users (U, T) and items (I, T), and the group of each item (I,)."""
+        rng = stream(self.seed, "dataset", "taste")
+        sizes = (self.num_users, self.num_groups, self.num_items)
+        user_UT, group_GT, own_IT = (bell(rng, (size, self.taste_dim)) for size in sizes)
+        group_I = rng.integers(0, self.num_groups, self.num_items)
+        mixed_IT = math.sqrt(1 - self.spread) * group_GT[group_I] + math.sqrt(self.spread) * own_IT
+        return user_UT, on_grid(mixed_IT, BELL_BITS), group_I
+
+    def _choices(self, user_UT: FloatArray, item_IT: FloatArray) -> IntArray:
         """Sorted keys of each user's n best items by taste, popularity and Gumbel noise: draws without replacement."""
         rng = stream(self.seed, "dataset", "choices")
-        order = rng.permutation(self.num_items)
-        log_popularity = (-self.popularity * np.log1p(order)).astype(np.float32)
+        log_popularity_I = -self.popularity * logarithm(1.0 + rng.permutation(self.num_items))
         counts = self._activity(rng)
-        scale = np.float32(self.sharpness / np.sqrt(self.taste_dim))
+        scale = self.sharpness / math.sqrt(self.taste_dim)
         keys = []
-        for start in range(0, self.num_users, BLOCK):
-            users = np.arange(start, min(start + BLOCK, self.num_users))
-            utility = user_UT[users] @ item_IT.T * scale + log_popularity
-            utility -= np.log(rng.standard_exponential(utility.shape, dtype=np.float32))
-            most = counts[users].max()
-            best = np.argpartition(-utility, most - 1, axis=1)[:, :most]
-            best = np.take_along_axis(best, np.argsort(-np.take_along_axis(utility, best, 1), axis=1), 1)
-            chosen = np.arange(most) < counts[users][:, None]
-            keys.append((users[:, None] * self.num_items + best)[chosen])
+        for users in _blocks(self.num_users, self.num_items):
+            utility_BI = product(user_UT[users], item_IT.T) * scale + log_popularity_I
+            utility_BI -= logarithm(exponential(rng, utility_BI.shape))
+            rows, items = best(utility_BI, counts[users])
+            keys.append((users.start + rows) * self.num_items + items)
         return np.sort(np.concatenate(keys))
 
     def _activity(self, rng: np.random.Generator) -> IntArray:
         """Pairs of each user: 3 and a skewed share of the rest, at most half of the items."""
-        weight = rng.gamma(1.0, size=self.num_users)
-        rest = rng.multinomial(self.num_interactions - 3 * self.num_users, weight / weight.sum())
-        counts = np.minimum(3 + rest, self.num_items // 2)
+        weights = 1 + np.floor(exponential(rng, self.num_users) * 2**20).astype(np.int64)
+        rest = weighted(rng, weights, self.num_interactions - 3 * self.num_users)
+        counts = np.minimum(3 + np.bincount(rest, minlength=self.num_users), self.num_items // 2)
         while missing := self.num_interactions - counts.sum():
             open_users = np.flatnonzero(counts < self.num_items // 2)
             counts[rng.permutation(open_users)[:missing]] += 1
@@ -114,9 +118,30 @@ class SyntheticDataset:
         label[order] = np.where(place < held, 1, np.where(place < 2 * held, 2, 0))
         return label
 
-    def _features(self, item_IT: NDArray[np.float32], name: str, width: int) -> NDArray[np.float32]:
+    def _features(self, item_IT: FloatArray, name: str, width: int) -> NDArray[np.float32]:
         """A random linear view of the taste, mixed with noise to unit variance, (I, width)."""
         rng = stream(self.seed, "dataset", "features", name)
-        view = rng.standard_normal((self.taste_dim, width), dtype=np.float32) / np.float32(np.sqrt(self.taste_dim))
-        noise = rng.standard_normal((len(item_IT), width), dtype=np.float32)
-        return np.sqrt(np.float32(self.content)) * (item_IT @ view) + np.sqrt(np.float32(1 - self.content)) * noise
+        view_TX = bell(rng, (self.taste_dim, width))
+        signal, noise = math.sqrt(self.content / self.taste_dim), math.sqrt(1 - self.content)
+        features_IX = np.empty((self.num_items, width), dtype=np.float32)
+        for items in _blocks(self.num_items, width):
+            view_BX = product(item_IT[items], view_TX)
+            features_IX[items] = signal * view_BX + noise * bell(rng, view_BX.shape)
+        return features_IX
+
+
+def best(utility_BI: FloatArray, counts_B: IntArray) -> tuple[IntArray, IntArray]:
+    """Rows and items of each row's `counts` largest utilities; equal ones by the smaller index."""
+    most = int(counts_B.max())
+    least_B1 = -np.partition(-utility_BI, most - 1, axis=1)[:, most - 1 : most]
+    rows, items = np.nonzero(utility_BI >= least_B1)
+    order = np.lexsort((-utility_BI[rows, items], rows))
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    order = order[place < counts_B[rows]]
+    return rows[order], items[order]
+
+
+def _blocks(count: int, width: int) -> list[slice]:
+    """Consecutive rows, as many as `BLOCK_ENTRIES` numbers have room for."""
+    step = max(1, BLOCK_ENTRIES // width)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

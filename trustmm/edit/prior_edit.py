@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import torch
 
-from trustmm.corruption.stress import exact_share
 from trustmm.dataset.data import TrainData
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.graphda import reselected
 from trustmm.edit.proposal import Proposal, nothing, without
 from trustmm.edit.prune import weakest_edges
+from trustmm.exact import exact_share
 from trustmm.graph.edges import Edges
 from trustmm.options.checks import Count, Share, Within
 from trustmm.prior.lightgcn import Prior

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trustmm.exact import decimal, exact_share
 from trustmm.graph.edges import Edges
 from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
 
@@ -73,7 +74,7 @@ def sample_edges(edges: Edges, *, drop_fraction: float, rng: np.random.Generator
     The smallest of exponential arrival times with these rates is a draw without replacement in proportion to them.
     Not `by_degree`, all edges are equally likely.
     """
-    keep = int((1 - drop_fraction) * len(edges))
+    keep = exact_share(1 - decimal(drop_fraction), len(edges))
     arrival = rng.standard_exponential(len(edges))
     if by_degree:
         arrival /= pair_rates(edges)

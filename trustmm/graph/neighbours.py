@@ -1,5 +1,6 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from trustmm.graph.dense import all_inner_products
 
 BLOCK_ENTRIES = 1 << 24
 """Similarities held at a time (64 MiB of float32)."""
+MODERATE = 40
+"""Binary exponent up to which the squares of a row, and their sum, stay well within float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,40 @@ def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch
 
     Raises: ValueError if k is out of range.
     """
-    return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    group = equal_rows(features_ID)
+    distinct, first = np.unique(group, return_index=True)
+    if 2 * len(distinct) > len(group) or not 1 <= k <= len(group):
+        return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    found = unit_neighbours(unit_rows(torch.tensor(features_ID[first], device=device)), k=min(k, len(distinct)))
+    return _expanded(found, torch.from_numpy(group).to(device), k)
+
+
+def equal_rows(features_ID: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The number of each row's kind, (I,): rows of equal bytes are one kind, numbered as they first occur."""
+    kinds: dict[bytes, int] = {}
+    keys = (hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(features_ID))
+    return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
+
+
+def _expanded(found: Neighbours, group_I: Tensor, k: int) -> Neighbours:
+    """Neighbours of all rows from those of their distinct kinds.
+
+    The k nearest rows are of the k nearest kinds, for a kind starts with its smallest index; of each at most k count.
+    """
+    order = torch.argsort(group_I, stable=True)
+    size = torch.bincount(group_I)
+    start = size.cumsum(0) - size
+    place = torch.arange(min(k, int(size.max())), device=group_I.device)
+    there = place < size[found.index][:, :, None]
+    members = order[torch.where(there, start[found.index][:, :, None] + place, 0)].flatten(1)
+    value = torch.where(found.linked, found.similarity, -torch.inf)[:, :, None]
+    rank = torch.where(there, value, -torch.inf).flatten(1)
+    by_index = torch.where(there.flatten(1), members, len(group_I)).argsort(dim=1, stable=True)
+    best = rank.gather(1, by_index).argsort(dim=1, descending=True, stable=True)[:, :k]
+    chosen = by_index.gather(1, best)
+    members, rank = members.gather(1, chosen), rank.gather(1, chosen)
+    linked = rank > -torch.inf
+    return Neighbours(*(part[group_I] for part in (members, torch.where(linked, rank, 0.0), linked)))
 
 
 def shrunk_nearest(
@@ -101,9 +137,25 @@ def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
 
 
 def unit_rows(rows_ND: Tensor) -> Tensor:
-    """Rows scaled to length 1; zero rows stay zero, also in gradients."""
+    """Rows scaled to length 1 at any finite scale; zero rows stay zero, also in gradients."""
+    rows_ND = rows_ND * _power_of_two(-_exponents(rows_ND))
     length_N1 = torch.linalg.vector_norm(rows_ND, dim=1, keepdim=True)
     return rows_ND / torch.where(length_N1 > 0, length_N1, torch.inf)
+
+
+def moderate_rows(rows_ND: Tensor) -> Tensor:
+    """The rows, those whose squares would leave float32 scaled by a power of 2 to a largest entry of about 1."""
+    exponent_N1 = _exponents(rows_ND)
+    return rows_ND * _power_of_two(torch.where(exponent_N1.abs() > MODERATE, -exponent_N1, 0))
+
+
+def _exponents(rows_ND: Tensor) -> Tensor:
+    """Binary exponent of each row's largest entry, (N, 1), as far as its negative is one of float32, too."""
+    return rows_ND.detach().abs().amax(dim=1, keepdim=True).frexp().exponent.clamp(-126, 126)
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    return torch.ldexp(torch.ones_like(exponent, dtype=torch.float32), exponent)  # ldexp of rows has a wrong gradient
 
 
 def top_products(

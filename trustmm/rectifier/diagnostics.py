@@ -58,6 +58,7 @@ def repair_diagnostics(
 def _plan_numbers(repair: Repair) -> Iterator[tuple[str, Any]]:
     yield "rho", repair.rho
     yield "eta_hat", repair.eta_hat
+    yield "eta_hat_error", repair.eta_hat_error
     yield "num_sweeps", repair.num_sweeps
     for side, mass in (("row", repair.row_mass), ("column", repair.column_mass)):
         yield f"{side}_error_max", np.abs(mass - 1).max()

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from trustmm.graph.neighbours import unit_rows
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
+from trustmm.trust.storey import LEAST_ITEMS, Estimate, storey
 
 FOLDS = 5
 MOST_ITEMS = 20_000
 """A sample of this size is enough: the standard error of a share is below 0.004."""
-QUANTILES = np.linspace(0.05, 0.3, 26)
+SHUFFLES = 20
+"""Null scores of an item: so many that their noise is small beside that of the items."""
 
 
 def estimate_mismatch(
@@ -21,41 +23,40 @@ def estimate_mismatch(
     *,
     training: ProjectionTraining,
     rng: np.random.Generator,
-) -> float:
-    """Estimated share of items whose features do not follow their anchor, in [0, 1].
+) -> Estimate:
+    """Estimated share of items whose features do not follow their anchor, in [0, 1], and its standard error.
 
     A projection fitted on four fifths of the items scores the other fifth, five times; the same items with shuffled
-    anchors are the null. Mismatched pairs score like the null and matched ones hardly ever score as low, so the share
-    of scores below a low quantile of the null, over the null's own share, bounds the mismatched share (Storey, JRSS-B
-    2002).
+    anchors are the null. A mismatched pair scores like the null and a matched one higher, so the mismatched share is
+    Storey's share of nulls among the p-values, the shares of null scores that are at least an item's own.
 
     Args:
         features_IX: raw features.
         anchors_ID: anchors.
         usable_I: items with a trained anchor.
         training: of the projections.
-        rng: stream for folds, shuffles and projections.
+        rng: stream for folds, shuffles, projections and the bootstrap.
+
+    Returns: NaN twice where there are too few items to tell, see `storey`.
     """
     chosen = rng.permutation(np.flatnonzero(usable_I))[:MOST_ITEMS]
-    if len(chosen) < 2 * FOLDS:
-        return 0.0
+    if len(chosen) < LEAST_ITEMS:
+        return Estimate(np.nan, np.nan)
     fold = np.arange(len(chosen)) % FOLDS
     index = torch.from_numpy(chosen).to(features_IX.device)
     features, anchors = features_IX[index], unit_rows(anchors_ID[index])
     held_out = torch.from_numpy(fold[:, None] == np.arange(FOLDS)).to(features.device)
     maps = fit_projections(features, anchors, ~held_out, rho=1.0, training=training, rng=rng)
     projected = torch.cat([maps(rows) for rows in features.split(training.batch_size)])[held_out]
-    shuffled = anchors[torch.from_numpy(_shuffle_within(fold, rng)).to(features.device)]
-    scores = (projected * anchors).sum(dim=1).cpu().numpy()
-    null = (projected * shuffled).sum(dim=1).cpu().numpy()
-    return storey_share(scores, null)
+    shuffles = [torch.from_numpy(_shuffle_within(fold, rng)).to(features.device) for _ in range(SHUFFLES)]
+    scores, *null = ((projected * rows).sum(dim=1).cpu().numpy() for rows in (anchors, *(anchors[s] for s in shuffles)))
+    return storey(p_values(scores, np.concatenate(null)), rng)
 
 
-def storey_share(scores: NDArray[np.float32], null: NDArray[np.float32]) -> float:
-    """Smallest over low quantiles q of share(score <= null quantile q) / q, at most 1."""
-    thresholds = np.quantile(null, QUANTILES)
-    below = np.searchsorted(np.sort(scores), thresholds, side="right") / len(scores)
-    return float(min(1.0, (below / QUANTILES).min()))
+def p_values(scores: NDArray[np.float32], null: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of the null at or above each score, the score itself counted in (Davison & Hinkley, 1997, Eq. 4.11)."""
+    below = np.searchsorted(np.sort(null), scores, side="left")
+    return (1 + len(null) - below) / (1 + len(null))
 
 
 def _shuffle_within(fold: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

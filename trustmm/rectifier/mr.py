@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trustmm.dataset.data import TrainData
+from trustmm.exact import decimal
+from trustmm.graph.neighbours import unit_rows
 from trustmm.graph.sparse import SparseMatrix
 from trustmm.options.checks import Count, NonNegative, Share, Within
 from trustmm.prior.lightgcn import Prior
@@ -21,8 +23,11 @@ from trustmm.seeding import stream
 from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest, describe
+from trustmm.trust.storey import Estimate
 
 log = logging.getLogger(__name__)
+MISMATCH, PROJECTION, MATCHING = (step.__module__ for step in (estimate_mismatch, fit_projections, sinkhorn))
+"""Where the code of each step lies."""
 INHERENT = 0.05
 """Mismatch that the paper assumes in any data (Sec. 6.1.4)."""
 LEAST_KEPT = 0.05
@@ -44,7 +49,9 @@ class Repair:
     rho: NDArray[np.float64]
     """Share of each batch that the projection was trained on, a scalar ()."""
     eta_hat: NDArray[np.float64]
-    """Estimated share of mismatched items, a scalar (); NaN unless `rho` is `estimate`."""
+    """Estimated share of mismatched items, a scalar (); NaN unless `rho` is `estimate`, and with too few items."""
+    eta_hat_error: NDArray[np.float64]
+    """Its standard error, a scalar (); NaN likewise."""
     num_sweeps: NDArray[np.int64]
     """Sinkhorn sweeps made, a scalar ()."""
 
@@ -87,7 +94,7 @@ class ModalityRectifier:
             prior: gives the anchors.
             eta: injected share by modality; only the readings `paper` and `drop` of rho look at it.
             seed: of projections and folds.
-            cache: where rectified features are kept.
+            cache: where projections, estimates and plans are kept, each by what it depends on.
             device: where it runs.
 
         Raises: ValueError if `k` exceeds the number of items.
@@ -97,10 +104,8 @@ class ModalityRectifier:
         warm = train.propagation.item_degree > 0
         features, repairs = {}, {}
         for name, observed in train.features.items():
-            rectify_one = _OneModality(self, name, observed, anchors_ID, warm, eta[name], seed, device)
-            stored = dict(cache.arrays("rectified", rectify_one.key(), rectify_one))
-            features[name] = stored.pop("rectified", observed)
-            repairs[name] = Repair(**stored)
+            one = _OneModality(self, name, observed, anchors_ID, warm, eta[name], seed, cache, device)
+            features[name], repairs[name] = one.rectified()
         return replace(train, features=features), repairs
 
     def check_fit(self, num_items: int) -> None:
@@ -116,7 +121,7 @@ class ModalityRectifier:
 
 @dataclass(frozen=True, eq=False)
 class _OneModality:
-    """Rectification of one feature matrix (I, X), as a value with a content key."""
+    """Rectification of one feature matrix (I, X). Its parts are kept; the mix, as large as the features, is not."""
 
     options: ModalityRectifier
     name: str
@@ -125,40 +130,91 @@ class _OneModality:
     warm: NDArray[np.bool_]
     eta: float
     seed: int
+    cache: Cache
     device: torch.device
 
-    def key(self) -> dict[str, Any]:
-        described = describe(self.options) | ({"eta": self.eta} if self.options.oracle_rho else {})
-        return {
-            "arrays": digest([self.observed, self.anchors, self.warm]),
-            "options": described,
-            "modality": self.name,
-            "seed": self.seed,
-            "code": code_digest(__name__),
+    def rectified(self) -> tuple[NDArray[np.float32], Repair]:
+        """Rectified features, the observed ones themselves where all is kept, and what was done."""
+        rho, estimate = self.share_kept()
+        projected = self.projected(rho)
+        stored = dict(self.plan(projected))
+        plan = {name: stored.pop(name) for name in ("rows", "columns", "values")}
+        alignment = (unit_rows(self._send(self.anchors)) * self._send(projected)).sum(dim=1)
+        numbers = {"rho": rho, "eta_hat": estimate.value, "eta_hat_error": estimate.standard_error}
+        arrays = {name: np.array(value) for name, value in numbers.items()}
+        repair = Repair(alignment=alignment.double().cpu().numpy(), **arrays, **stored)
+        return self.observed if self.options.lam == 1 else self._mixed(plan), repair
+
+    def share_kept(self) -> tuple[float, Estimate]:
+        """The share of pairs that the projection is trained on, 1 if there is no telling, and the estimate or NaN."""
+        unknown = Estimate(np.nan, np.nan)
+        match self.options.rho:
+            case "paper":
+                return min(1.0, float(decimal(self.eta) + decimal(INHERENT))), unknown
+            case "drop":
+                return max(LEAST_KEPT, float(1 - decimal(self.eta) - decimal(INHERENT))), unknown
+            case "estimate":
+                found = self.mismatch()
+                if np.isnan(found.value):
+                    log.info("rectifier: too few items to estimate the mismatch of %s; all pairs are kept", self.name)
+                    return 1.0, found
+                words = "rectifier: %.0f %% (standard error %.0f %%) of the %s features look mismatched"
+                log.info(words, 100 * found.value, 100 * found.standard_error, self.name)
+                return max(LEAST_KEPT, 1 - found.value), found
+            case rho:
+                return float(rho), unknown
+
+    def mismatch(self) -> Estimate:
+        """The estimated share of mismatched items."""
+
+        def compute() -> dict[str, NDArray[Any]]:
+            rng, training = stream(self.seed, "rectifier", "mismatch", self.name), self.options.projection
+            observed, anchors = self._send(self.observed), self._send(self.anchors)
+            return {"estimate": np.array(estimate_mismatch(observed, anchors, self.warm, training=training, rng=rng))}
+
+        key = self._training_key(MISMATCH) | {"usable": digest(self.warm)}
+        return Estimate(*self.cache.arrays("mismatch", key, compute)["estimate"].tolist())
+
+    def projected(self, rho: float) -> NDArray[np.float32]:
+        """The features in the anchors' space, l2-normalised, (I, D)."""
+        usable = self.warm if self.options.cold == "keep" else np.ones_like(self.warm)
+
+        def compute() -> dict[str, NDArray[Any]]:
+            observed, anchors, members = map(self._send, (self.observed, self.anchors, usable[:, None]))
+            training, rng = self.options.projection, stream(self.seed, "rectifier", "projection", self.name)
+            maps = fit_projections(observed, anchors, members, rho=rho, training=training, rng=rng)
+            rows = [maps(rows)[:, 0] for rows in observed.split(training.batch_size)]
+            return {"projected": torch.cat(rows).cpu().numpy()}
+
+        key = self._training_key(PROJECTION) | {"usable": digest(usable), "rho": rho}
+        return self.cache.arrays("projection", key, compute)["projected"]
+
+    def plan(self, projected: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """The plan's entries, and what `Repair` says about it."""
+        options = self.options
+        wanted = ("k", "tau", "support", "matching", "num_sweeps", "eps")
+        key = {
+            "arrays": digest([self.anchors, projected]),
+            "options": describe({name: getattr(options, name) for name in wanted}),
+            "code": code_digest(MATCHING),
         }
 
-    def __call__(self) -> dict[str, NDArray[Any]]:
-        observed = torch.from_numpy(self.observed).to(self.device)
-        anchors = torch.from_numpy(self.anchors).to(self.device)
-        rho, eta_hat = self._rho(observed, anchors)
-        usable = self.warm if self.options.cold == "keep" else np.ones_like(self.warm)
-        members = torch.from_numpy(usable[:, None]).to(self.device)
-        training, rng = self.options.projection, stream(self.seed, "rectifier", "projection", self.name)
-        maps = fit_projections(observed, anchors, members, rho=rho, training=training, rng=rng)
-        projected = torch.cat([maps(rows)[:, 0] for rows in observed.split(training.batch_size)])
-        matching, plain = self.match(anchors, projected)
-        result = {} if self.options.lam == 1 else {"rectified": self._rectified(observed, matching)}
-        alignment = (torch.nn.functional.normalize(anchors, dim=1) * projected).sum(dim=1)
-        numbers = {"rho": rho, "eta_hat": eta_hat, "num_sweeps": matching.num_sweeps}
-        arrays = {
-            "alignment": alignment,
-            "diagonal": matching.diagonal(),
-            "row_mass": matching.row_mass(),
-            "column_mass": matching.column_mass(),
-            "column_mass_row_norm": plain.column_mass(),
-        }
-        result |= {name: value.double().cpu().numpy() for name, value in arrays.items()}
-        return result | {name: np.array(value) for name, value in numbers.items()}
+        def compute() -> dict[str, NDArray[Any]]:
+            matching, plain = self.match(self._send(self.anchors), self._send(projected))
+            matrix = matching.matrix()
+            arrays = {
+                "rows": matrix.row_index().int(),
+                "columns": matrix.columns.int(),
+                "values": matrix.values,
+                "diagonal": matching.diagonal(),
+                "row_mass": matching.row_mass(),
+                "column_mass": matching.column_mass(),
+                "column_mass_row_norm": plain.column_mass(),
+            }
+            kept = {name: value.cpu().numpy() for name, value in arrays.items()}
+            return kept | {"num_sweeps": np.array(matching.num_sweeps)}
+
+        return self.cache.arrays("plan", key, compute)
 
     def match(self, anchors: Tensor, projected: Tensor) -> tuple[Matching, Matching]:
         """The plan in use, and the one without Sinkhorn."""
@@ -169,35 +225,29 @@ class _OneModality:
             return plain, plain
         return sinkhorn(affinity, num_sweeps=options.num_sweeps, eps=options.eps), plain
 
-    def _rho(self, observed: Tensor, anchors: Tensor) -> tuple[float, float]:
-        """Share kept, and the estimated mismatch or NaN."""
-        match self.options.rho:
-            case "paper":
-                return min(1.0, self.eta + INHERENT), np.nan
-            case "drop":
-                return max(LEAST_KEPT, 1 - self.eta - INHERENT), np.nan
-            case "estimate":
-                rng = stream(self.seed, "rectifier", "mismatch", self.name)
-                training = self.options.projection
-                eta_hat = estimate_mismatch(observed, anchors, self.warm, training=training, rng=rng)
-                log.info("rectifier: about %.0f %% of the %s features look mismatched", 100 * eta_hat, self.name)
-                return max(LEAST_KEPT, 1 - eta_hat), eta_hat
-            case rho:
-                return float(rho), np.nan
+    def _training_key(self, module: str) -> dict[str, Any]:
+        """What every training of projections depends on."""
+        return {
+            "arrays": digest([self.observed, self.anchors]),
+            "training": describe(self.options.projection),
+            "modality": self.name,
+            "seed": self.seed,
+            "code": code_digest(module),
+        }
 
-    def _rectified(self, observed: Tensor, matching: Matching) -> NDArray[np.float32]:
-        plan = matching.matrix()
-        rectified = mix(observed, plan, self.options.lam)
+    def _mixed(self, plan: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        observed, size = self._send(self.observed), len(self.observed)
+        rows, columns, values = (self._send(plan[name]) for name in ("rows", "columns", "values"))
+        rectified = mix(observed, SparseMatrix(rows.long(), columns.long(), values, (size, size)), self.options.lam)
         if self.options.cold == "keep":
-            cold = torch.from_numpy(~self.warm).to(observed.device)
+            cold = self._send(~self.warm)
             rectified[cold] = observed[cold]
         return rectified.cpu().numpy()
 
+    def _send(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
 
 def mix(observed_IX: Tensor, plan: SparseMatrix, lam: float) -> Tensor:
-    """Return lam e + (1 - lam) P e (Eqs. 13-14), (I, X), in row blocks."""
-    mixed_IX = torch.empty_like(observed_IX)
-    for rows in torch.arange(len(observed_IX), device=observed_IX.device).split(4096):
-        matched = plan.multiply_rows(observed_IX, rows)
-        mixed_IX[rows] = matched.mul_(1 - lam).add_(observed_IX[rows], alpha=lam)
-    return mixed_IX
+    """Return lam e + (1 - lam) P e (Eqs. 13-14), (I, X)."""
+    return plan.multiply(observed_IX).mul_(1 - lam).add_(observed_IX, alpha=lam)

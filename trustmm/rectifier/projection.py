@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustmm.graph.neighbours import unit_rows
+from trustmm.exact import exact_share
+from trustmm.graph.neighbours import moderate_rows, unit_rows
 from trustmm.options.checks import Count, Positive
 
 # Shapes: I items, B items of a batch, X raw feature width, D anchor width, F projections fitted side by side.
@@ -29,10 +30,13 @@ class Projections:
     bias: Tensor
 
     def __call__(self, features_BX: Tensor) -> Tensor:
-        """Projected rows, l2-normalised, (B, F, D); one product for all F maps."""
+        """Projected rows, l2-normalised, (B, F, D); one product for all F maps.
+
+        Rows whose squares would leave float32 are projected as if their largest entry were near 1.
+        """
         count, width, _ = self.weight.shape
-        projected = features_BX @ self.weight.flatten(0, 1).T + self.bias.flatten()
-        return torch.nn.functional.normalize(projected.view(len(features_BX), count, width), dim=2)
+        projected = moderate_rows(features_BX) @ self.weight.flatten(0, 1).T + self.bias.flatten()
+        return unit_rows(projected.view(-1, width)).view(len(features_BX), count, width)
 
 
 def fit_projections(
@@ -62,22 +66,33 @@ def fit_projections(
         for shape in ((count, width, inputs), (count, width))
     )
     maps = Projections(weight, bias)
+    keep = kept_of(rho, training.batch_size).to(device)
     optimizer = torch.optim.Adam([weight, bias], lr=training.learning_rate, fused=True)
     for _ in range(training.epochs):
         for batch in torch.from_numpy(rng.permutation(len(features_IX))).to(device).split(training.batch_size):
             rows_BX, targets_B1D = features_IX.index_select(0, batch), anchors_ID.index_select(0, batch)[:, None]
             loss_BF = 1 - (maps(rows_BX) * targets_B1D).sum(dim=2)
             optimizer.zero_grad(set_to_none=True)
-            small_loss_mean(loss_BF, trained_on_IF[batch], rho).backward()
+            small_loss_mean(loss_BF, trained_on_IF[batch], keep).backward()
             optimizer.step()
     return Projections(weight.detach(), bias.detach())
 
 
-def small_loss_mean(loss_BF: Tensor, member_BF: Tensor, rho: float) -> Tensor:
-    """Sum over projections of the mean of the smallest losses of their members (Eq. 8), a scalar."""
+def kept_of(rho: float, most: int) -> Tensor:
+    """How many losses of 0 to `most` members are kept, (most + 1,): their `rho` share, at least 1."""
+    return torch.tensor([max(1, exact_share(rho, members)) for members in range(most + 1)])
+
+
+def small_loss_mean(loss_BF: Tensor, member_BF: Tensor, keep: Tensor) -> Tensor:
+    """Sum over projections of the mean of the smallest losses of their members (Eq. 8), a scalar.
+
+    Args:
+        loss_BF: of every item and projection.
+        member_BF: the items that count.
+        keep: how many losses are kept, by the number of members, see `kept_of`.
+    """
     hidden_BF = loss_BF.detach().masked_fill(~member_BF, torch.inf)
     place_BF = hidden_BF.argsort(dim=0, stable=True).argsort(dim=0)
-    members = member_BF.sum(dim=0)
-    keep = (members * rho).floor().clamp(min=1).minimum(members)
-    kept_BF = place_BF < keep
-    return ((loss_BF * kept_BF).sum(dim=0) / keep.clamp(min=1)).sum()
+    keep_F = keep[member_BF.sum(dim=0)]
+    kept_BF = (place_BF < keep_F) & member_BF
+    return ((loss_BF * kept_BF).sum(dim=0) / keep_F).sum()

@@ -12,7 +12,7 @@ from trustmm.options.build import build, options_of
 from trustmm.options.checks import Seed, check_value
 from trustmm.options.config import STAGES
 from trustmm.store.digest import digest
-from trustmm.store.identity import code_digest, describe, targets
+from trustmm.store.identity import DataIdentity, code_digest, describe, targets
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -70,12 +70,12 @@ def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     return Job(**stages, seed=config.seed), read_data, tracking
 
 
-def identity_facts(cell: Cell, dataset_digest: str) -> dict[str, Any]:
+def identity_facts(cell: Cell, data: DataIdentity) -> dict[str, Any]:
     """The identity, ``job_id``, and the three parts that it is made of."""
-    science = describe(cell.job)
+    science = describe(cell.job) | {"corruption": describe(cell.job.corruption.settled(data.modalities))}
     facts = {
         "options": science,
-        "dataset_digest": dataset_digest,
+        "dataset_digest": data.digest,
         "code_digest": code_digest("trustmm.job", *targets(science)),
     }
     return {"job_id": digest(facts)[:16], **facts}

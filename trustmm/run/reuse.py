@@ -89,7 +89,7 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     """What determines the numbers of a job, and the identity made of it."""
     from trustmm.dataset.sizes import sizes
 
-    return identity_facts(cell, data.digest) | {
+    return identity_facts(cell, data.identity) | {
         "dataset": data.name,
         "dataset_statistics": sizes(data),
         "config": public_config(cell.config),

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 VOLATILE = frozenset({"root", "device", "checkpoint_every"})
 """Options that say where and how, not what."""
@@ -22,6 +22,14 @@ PLUMBING = frozenset(
     }
 )
 """Modules that compute no number."""
+
+
+class DataIdentity(NamedTuple):
+    """What the identity of a job takes from its data."""
+
+    digest: str
+    modalities: tuple[str, ...]
+    """In alphabetical order."""
 
 
 def describe(stage: Any) -> Any:

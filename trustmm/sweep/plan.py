@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
+from trustmm.store.identity import DataIdentity
 from trustmm.store.job_folder import read_result
 from trustmm.store.sweep_folder import record_cell, write_failures
 from trustmm.sweep.engine import Outcome, Task
@@ -63,7 +64,7 @@ class Sweep:
         self.folder = folder
         self._compose = compose
         self._planned: dict[int, _Planned] = {}
-        self._digests: dict[str, str] = {}
+        self._identities: dict[str, DataIdentity] = {}
         self._parents: dict[NoTracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
 
@@ -88,7 +89,7 @@ class Sweep:
         self._open_parents(cells)
         tasks = []
         for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
-            job_id = identity_facts(cell, self._digests[_data_key(cell)])["job_id"]
+            job_id = identity_facts(cell, self._identities[_data_key(cell)])["job_id"]
             task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
             assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute())
@@ -195,7 +196,7 @@ class Sweep:
         errors = []
         fresh: dict[str, list[Cell]] = {}
         for cell in cells:
-            if _data_key(cell) not in self._digests:
+            if _data_key(cell) not in self._identities:
                 fresh.setdefault(_data_key(cell), []).append(cell)
         for key, group in fresh.items():
             try:
@@ -203,11 +204,11 @@ class Sweep:
             except Exception as error:  # noqa: BLE001 - its jobs will fail with this reason, the others go on
                 errors.append(error)
                 log.warning("the data of %d jobs cannot be read: %s", len(group), error)
-                self._digests[key] = UNREADABLE
+                self._identities[key] = UNREADABLE
                 continue
             for cell in group:
                 check_fit(cell.job, data)
-            self._digests[key] = data.digest
+            self._identities[key] = data.identity
         if errors and len(errors) == len(fresh):
             raise errors[0]
 

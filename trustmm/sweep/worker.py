@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustmm.store.files import atomic
+from trustmm.store.identity import DataIdentity
 from trustmm.sweep.engine import Outcome, Task
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
     assert isinstance(config, DictConfig)
     cell = build_cell(config, assignment.choices)
     data = _read(cell, assignment, on_run)
-    found = identity_facts(cell, data.digest)["job_id"]
+    found = identity_facts(cell, data.identity)["job_id"]
     if found != assignment.task.job_id:
         raise ValueError("the data or the program changed after the sweep was prepared; repeat its command")
     return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
@@ -108,8 +109,8 @@ def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], 
             raise
 
 
-UNREADABLE = "unreadable"
-"""In place of the digest of data that cannot be read: such a task fails in its process, and the others go on."""
+UNREADABLE = DataIdentity("unreadable", ())
+"""In place of the identity of data that cannot be read: such a task fails in its process, and the others go on."""
 
 
 def reason_of(error: BaseException) -> str:

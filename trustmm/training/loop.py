@@ -14,6 +14,7 @@ from torch import Tensor
 from trustmm.backbone.base import Backbone, Batch
 from trustmm.backbone.draws import Draws
 from trustmm.evaluation.full_ranking import Evaluator, Scores
+from trustmm.evaluation.ranking import Scorer
 from trustmm.graph.edges import Edges
 from trustmm.options.checks import Count, NonNegative, Positive, Within
 from trustmm.seeding import stream
@@ -123,7 +124,7 @@ def fit(
     if optimizer is None:
         return _evaluated_once(model, evaluate, training, stage, on_epoch)
     sampler = TripleSampler(supervision, negatives=model.uses_negatives)
-    with _reproducible(training):
+    with deterministic(training):
         course = _started(model, optimizer, training, stage, on_epoch, checkpoint)
         while len(course.history) < training.epochs and course.patience_left(training.patience) > 0:
             number, started = len(course.history), time.perf_counter()
@@ -144,7 +145,7 @@ def _evaluated_once(
     model: Backbone, evaluate: Evaluator, training: Training, stage: str, on_epoch: OnEpoch
 ) -> tuple[list[Epoch], Scores]:
     course = Course()
-    with _reproducible(training):
+    with deterministic(training):
         _judge(model, evaluate, course, {}, time.perf_counter())
     assert course.best_scores is not None
     on_epoch(stage, course.history[0], 1, training.patience)
@@ -178,10 +179,15 @@ def _started(
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
     course = unpack(state, model, optimizer)
     log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
-    for number, epoch in enumerate(course.history):
-        left = Course(course.history[: number + 1]).patience_left(training.patience)
-        on_epoch(stage, epoch, training.epochs, left)
+    tell(course.history, training, stage, on_epoch)
     return course
+
+
+def tell(history: Sequence[Epoch], training: Training, stage: str, on_epoch: OnEpoch) -> None:
+    """Tell of epochs that were finished before, as when they were."""
+    for number, epoch in enumerate(history):
+        left = Course(list(history[: number + 1])).patience_left(training.patience)
+        on_epoch(stage, epoch, training.epochs, left)
 
 
 def _begin_epoch(model: Backbone, optimizer: torch.optim.Optimizer, rate: float, rng: np.random.Generator) -> None:
@@ -228,19 +234,24 @@ def train_epoch(
     return {name: float(values.double().mean()) for name, values in table.items()}
 
 
-@torch.no_grad()
 def validate(model: Backbone, evaluate: Evaluator) -> Scores:
-    """Metrics of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
+    """Metrics of the model as it is; raises as `final_scorer`."""
+    return evaluate(final_scorer(model))
+
+
+@torch.no_grad()
+def final_scorer(model: Backbone) -> Scorer:
+    """Scores of the model as it is; DivergedError if a score may be NaN or infinite, which would rank first."""
     model.eval()
     scorer = model.scorer()
     if not bool(torch.isfinite(scorer.largest())):
         raise DivergedError("the model's scores are not finite; try a smaller training.learning_rate")
-    return evaluate(scorer)
+    return scorer
 
 
 @contextmanager
-def _reproducible(training: Training) -> Iterator[None]:
-    """Torch's deterministic mode, as the training wants it; what was set before is restored."""
+def deterministic(training: Training) -> Iterator[None]:
+    """Let torch use kernels with a fixed order of summation only, if that is wanted, and leave it as it was."""
     switch: Any = torch.utils.deterministic
     before, filled = torch.are_deterministic_algorithms_enabled(), switch.fill_uninitialized_memory
     torch.use_deterministic_algorithms(training.deterministic)

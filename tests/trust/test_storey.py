@@ -1,0 +1,52 @@
+"""The share of nulls from p-values: known mixtures, its own standard error, few items."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from trustmm.seeding import stream
+from trustmm.trust.storey import LEAST_ITEMS, storey
+
+
+def mixture(share: float, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Exactly this share of uniform values, the others concentrated near 0."""
+    nulls = round(share * count)
+    return np.concatenate([rng.random(nulls), rng.beta(0.3, 12, count - nulls)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.5, 0.9, 1.0])
+def test_known_share_is_found_within_its_own_error(share: float) -> None:
+    found = storey(mixture(share, 20_000, np.random.default_rng(3)), stream(0, "storey"))
+    assert abs(found.value - share) < 4 * found.standard_error + 0.005
+    assert 0 <= found.standard_error < 0.05
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("count", [300, 1000])
+def test_standard_error_is_the_spread_over_samples_and_the_bias_is_small(share: float, count: int) -> None:
+    """A fixed threshold claims half of the spread, and the least estimate instead of a low one doubles the bias."""
+    found = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        found.append(storey(mixture(rng.binomial(count, share) / count, count, rng), stream(seed, "storey")))
+    values, errors = np.array(found).T
+    assert_allclose(errors.mean(), values.std(ddof=1), rtol=0.25)
+    assert -errors.mean() < values.mean() - share < 0.25 * errors.mean()
+
+
+def test_share_is_never_above_one() -> None:
+    assert storey(np.full(100, 1.0), stream(0, "storey")).value == 1
+
+
+def test_all_small_values_have_no_null() -> None:
+    assert storey(np.zeros(100), stream(0, "storey")).value == 0
+
+
+def test_order_of_the_values_is_irrelevant() -> None:
+    p = mixture(0.3, 500, np.random.default_rng(0))
+    assert storey(p, stream(0, "storey")) == storey(p[::-1], stream(0, "storey"))
+
+
+@pytest.mark.parametrize("count", [0, 1, LEAST_ITEMS - 1])
+def test_too_few_items_give_no_estimate(count: int) -> None:
+    assert np.isnan(storey(np.zeros(count), stream(0, "storey"))).all()
