@@ -378,7 +378,7 @@ def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.Monk
     watch(mr, "sinkhorn")
     watch(mr, "mix")
     watch(prior_edit, "strongest_pairs")
-    for name in ("fit", "final_embeddings", "repair_diagnostics", "edit_diagnostics", "cosine_neighbours"):
+    for name in ("fit", "final_scorer", "repair_diagnostics", "edit_diagnostics", "cosine_neighbours"):
         watch(job_module, name)
     run("backbone=lattice", *MR, *DAMAGED, "edit=both", "edit.op=complete", "edit.ratio=0.05")
     assert len(modes) == 10

@@ -72,4 +72,4 @@ class _NotKeptError(Exception):
 
 
 def _array(rows: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return rows.cpu().numpy()
+    return rows.detach().cpu().numpy()
