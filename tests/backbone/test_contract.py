@@ -28,7 +28,7 @@ from trustmm.job import check_fit
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
 
-NUM_USERS, NUM_ITEMS, NUM_CATEGORIES, WIDTH, BATCH = 17, 29, 5, 8, 16
+NUM_USERS, NUM_ITEMS, NUM_CATEGORIES, WIDTH, BATCH = 17, 29, 5, 8, 32
 WIDTHS = {"visual": 5, "textual": 6, "acoustic": 7}
 MODALITIES = [(), ("visual",), ("visual", "textual"), ("visual", "textual", "acoustic")]
 LONELY_USER, LONELY_ITEM = 3, 4
@@ -277,7 +277,7 @@ class TestEveryTrainedBackbone:
 def test_held_out_cells_of_a_checkerboard_rank_first(stem: str, modalities: tuple[str, ...]) -> None:
     train, held_out = checkerboard(modalities)
     model = make_model(stem, train, **CHECKERBOARD.get(stem, {}))
-    train_epochs(model, train, epochs=15, rate=0.02)
+    train_epochs(model, train, epochs=12, rate=0.03)
     found = scores(model)
     found[train.supervision.users, train.supervision.items] = -torch.inf
     np.testing.assert_array_equal(found.argmax(dim=1).numpy(), held_out)
