@@ -28,7 +28,7 @@ from trustmm.options.config import config_folder, register
 from trustmm.training.loop import train_epoch
 from trustmm.training.sampling import TripleSampler
 
-NUM_USERS, NUM_ITEMS, NUM_CATEGORIES, WIDTH, BATCH = 17, 29, 5, 8, 16
+NUM_USERS, NUM_ITEMS, NUM_CATEGORIES, WIDTH, BATCH = 17, 29, 5, 8, 32
 WIDTHS = {"visual": 5, "textual": 6, "acoustic": 7}
 MODALITIES = [(), ("visual",), ("visual", "textual"), ("visual", "textual", "acoustic")]
 LONELY_USER, LONELY_ITEM = 3, 4

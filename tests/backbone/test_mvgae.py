@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -54,6 +55,12 @@ class TestOracle(OracleTests):
             beta=o["beta"],
             trainable_tables=True,
         )
+
+
+@pytest.mark.parametrize("name", ["collaborative", "joint"])
+def test_a_modality_with_the_name_of_a_view_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a modality must not be called '{name}'"):
+        MVGAE.check_fit(["visual", name])
 
 
 def test_an_expert_with_a_tiny_variance_decides() -> None:

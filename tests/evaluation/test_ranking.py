@@ -75,6 +75,32 @@ def test_ranks_equal_a_full_sort_under_every_mask(
         assert_ranks(found[name], sorted_ranks(user, item, held_out, mask), depth)
 
 
+class Written:
+    """Scores as written, and which users were asked for."""
+
+    num_items = NUM_ITEMS
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        self.table, self.asked = scores, []
+
+    def scores(self, users: torch.Tensor) -> torch.Tensor:
+        self.asked.append(users.tolist())
+        return self.table[users]
+
+    def largest(self) -> torch.Tensor:
+        return self.table.abs().max()
+
+
+def test_scores_that_are_no_products_are_asked_for_once_in_blocks_of_users() -> None:
+    rng = np.random.default_rng(4)
+    table = torch.from_numpy(rng.integers(-3, 4, (NUM_USERS, NUM_ITEMS)).astype(np.float32))
+    held_out, mask, scorer = random_edges(rng, 90), random_edges(rng, 90), Written(table)
+    found = Ranker(held_out, {"clean": mask}, depth=NUM_ITEMS, batch_size=5, device=CPU).ranks(scorer)["clean"]
+    assert_ranks(found, sorted_ranks(table, torch.eye(NUM_ITEMS), held_out, mask), NUM_ITEMS)
+    assert max(map(len, scorer.asked)) == 5
+    assert sorted(user for block in scorer.asked for user in block) == np.unique(held_out.users).tolist()
+
+
 def test_constant_scores_rank_by_item_number() -> None:
     held_out = Edges.of([0, 0, 2], [3, 28, 0], 3, NUM_ITEMS)
     mask = Edges.of([0, 0, 2], [1, 2, 1], 3, NUM_ITEMS)

@@ -1,8 +1,8 @@
 """MVGAE: variational graph autoencoders of content and behaviour, joined as a product of experts."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from trustmm.options.checks import Count, NonNegative, Share
 LARGEST_LOG_VARIANCE = 10.0
 NOISE = 0.1
 """Share of the deviation with which a node is sampled."""
-COLLABORATIVE = "collaborative"
+COLLABORATIVE, JOINT = "collaborative", "joint"
 
 
 class Gaussians(NamedTuple):
@@ -101,6 +101,13 @@ class MVGAE(Backbone):
             }
         )
 
+    @classmethod
+    def check_fit(cls, modalities: Sequence[str], **options: Any) -> None:
+        """No modality with the name of a view."""
+        taken = {COLLABORATIVE, JOINT}.intersection(modalities)
+        if taken:
+            raise ValueError(f"with backbone=mvgae a modality must not be called {taken.pop()!r}; rename it")
+
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """Reconstruction and divergence of every view."""
         views = self._views()
@@ -115,7 +122,7 @@ class MVGAE(Backbone):
 
     def embeddings(self) -> Embeddings:
         """The logistic function of the joint means."""
-        final_ND = self._views()["joint"].mean.sigmoid()
+        final_ND = self._views()[JOINT].mean.sigmoid()
         return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
 
     def _views(self) -> dict[str, Gaussians]:
@@ -128,7 +135,7 @@ class MVGAE(Backbone):
 
             views[name] = tower(self.item_ID if name == COLLABORATIVE else self.content[name], self.operator, drop)
         content = _product([view for name, view in views.items() if name != COLLABORATIVE])
-        return views | {"joint": _product([content, views[COLLABORATIVE]])}
+        return views | {JOINT: _product([content, views[COLLABORATIVE]])}
 
     def _reconstruction(self, name: str, view: Gaussians, nodes: Tensor, place: Tensor) -> Tensor:
         """Positives against the hardest negative of the batch, by a sample of the nodes (R,); a sum over the batch."""

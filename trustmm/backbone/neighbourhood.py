@@ -13,7 +13,7 @@ class NeighbourScores(nn.Module):
     """Scores R K, both sparse: a user's row is the sum of the rows of K of the user's items.
 
     Args:
-        history: R, (U, I).
+        history: R, (U, I), ones.
         similarity: K, (I, I), rows are the user's items.
     """
 
@@ -28,12 +28,11 @@ class NeighbourScores(nn.Module):
 
     def scores(self, users: Tensor) -> Tensor:
         """Scores (B, I) of users (B,), from the entries of their items' rows alone."""
-        bags, items, shares = self.history.rows_at(users)
+        bags, items, _ = self.history.rows_at(users)
         rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), bags.diff())
         bags, columns, values = self.similarity.rows_at(items)
         place = torch.repeat_interleave(rows * self.num_items, bags.diff()) + columns
-        shares = torch.repeat_interleave(shares, bags.diff())
-        flat = values.new_zeros(len(users) * self.num_items).index_add_(0, place, shares * values)
+        flat = values.new_zeros(len(users) * self.num_items).index_add_(0, place, values)
         return flat.view(len(users), self.num_items)
 
     def largest(self) -> Tensor:

@@ -13,9 +13,8 @@ from trustmm.backbone.initialise import linear
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
-from trustmm.graph.rows import LayerMeanRows, map_rows
-from trustmm.graph.sparse import SparseMatrix
-from trustmm.options.checks import Count, NonNegative, Share
+from trustmm.graph.rows import take
+from trustmm.graph.sparse import SparsePattern
 
 
 class SELFCF(Backbone):
@@ -66,13 +65,20 @@ class SELFCF(Backbone):
         self.num_users, self.num_layers = train.num_users, num_layers
         self.dropout, self.graph_dropout, self.reg = dropout, graph_dropout, reg
         self.operator = bipartite_operator(train.propagation)
+        self.pattern = SparsePattern(self.operator.row_index(), self.operator.columns, self.operator.shape)
         self.node_ND = node_table(train, embedding_dim, rng)
         self.predictor = linear(embedding_dim, embedding_dim, rng)
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """Users predict items, items users, and the square penalty."""
         index = torch.cat([batch.users, batch.positives + self.num_users])
-        (mean_BD,) = map_rows(self.node_ND, LayerMeanRows(self.dropped_operator(), self.num_layers, index))
+        values_E = self.dropped_values()
+        layer_ND: Tensor = self.node_ND
+        total_ND = layer_ND
+        for _ in range(self.num_layers):
+            layer_ND = self.pattern.product(values_E, layer_ND)
+            total_ND = total_ND + layer_ND
+        mean_BD = take(total_ND, index) / (self.num_layers + 1)
         user_BD, item_BD = mean_BD.chunk(2)
         target_user_BD = self.drop("keep_user", user_BD.detach(), self.dropout)
         target_item_BD = self.drop("keep_item", item_BD.detach(), self.dropout)
@@ -80,12 +86,12 @@ class SELFCF(Backbone):
         cosine_of_items = F.cosine_similarity(self.predictor(item_BD), target_user_BD).mean()
         return {"pairs": -(cosine_of_users + cosine_of_items) / 2, "reg": self.reg / 2 * mean_BD.square().sum()}
 
-    def dropped_operator(self) -> SparseMatrix:
-        """S with entries dropped at a rate that is drawn with them; the two directions of an edge are two entries."""
+    def dropped_values(self) -> Tensor:
+        """S's entries (E,), some dropped at a rate that is drawn with them; the two directions of an edge are two."""
         rate = self.graph_dropout * self.draws.uniform("graph_rate")
         values = self.operator.values
         keep = self.draws.keep("keep_graph", (len(values),), rate).to(values)
-        return self.operator.with_values(values * keep / (1 - rate))
+        return values * keep / (1 - rate)
 
     def embeddings(self) -> Embeddings:
         """Predicted and plain rows side by side, items the other way round."""

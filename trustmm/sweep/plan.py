@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trustmm.report.page.sweep import Pivot
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import NoTracking, Status
-    from trustmm.tracking.view import SweepSummary
+    from trustmm.tracking.mlflow.view import SweepSummary
 
 log = logging.getLogger(__name__)
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -152,7 +152,7 @@ class Sweep:
 
     def _summary(self, table: "Pivot | None") -> "SweepSummary":
         from trustmm.report.page.sweep import axes_of, metrics_of, params_of
-        from trustmm.tracking.view import SweepSummary
+        from trustmm.tracking.mlflow.view import SweepSummary
 
         cells = [cell_name(planned.task) for planned in self._planned.values()]
         axes = list(axes_of(cells)[0]) if cells else []
