@@ -12,7 +12,7 @@ from trustmm.options.build import build, options_of
 from trustmm.options.checks import Seed, check_value
 from trustmm.options.config import STAGES
 from trustmm.store.digest import digest
-from trustmm.store.identity import code_digest, describe, targets
+from trustmm.store.identity import DIAGNOSTICS, code_digest, describe, placeless, remember_code, targets
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -67,18 +67,27 @@ def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     from trustmm.job import Job
 
     read_data, tracking = stages.pop("dataset"), stages.pop("tracking")
-    return Job(**stages, seed=config.seed), read_data, tracking
+    job = Job(**stages, seed=config.seed)
+    remember_code(*code_of(describe(job)), *DIAGNOSTICS.values(), type(read_data).__module__)
+    return job, read_data, tracking
 
 
 def identity_facts(cell: Cell, dataset_digest: str) -> dict[str, Any]:
-    """The identity, ``job_id``, and the three parts that it is made of."""
+    """The identity, ``job_id``, and the parts that it is made of; diagnostics are one where the job has them."""
     science = describe(cell.job)
     facts = {
         "options": science,
         "dataset_digest": dataset_digest,
-        "code_digest": code_digest("trustmm.job", *targets(science)),
+        "code_digest": code_digest(*code_of(science)),
     }
-    return {"job_id": digest(facts)[:16], **facts}
+    measured = [DIAGNOSTICS[name] for name in cell.job.busy_stages]
+    facts |= {"diagnostics_digest": code_digest(*measured)} if measured else {}
+    return {"job_id": digest(placeless(facts))[:16], **facts}
+
+
+def code_of(science: Any) -> list[str]:
+    """The modules that a job with this description starts from."""
+    return ["trustmm.job", *targets(science)]
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
