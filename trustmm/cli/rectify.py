@@ -18,7 +18,8 @@ from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
 from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
-from trustmm.run.cell import build_stages
+from trustmm.run.cell import build_stages, open_cache
+from trustmm.run.environment import environment
 from trustmm.store.cache import Cache
 from trustmm.store.identity import code_digest, describe
 
@@ -55,7 +56,7 @@ def run(config: DictConfig) -> None:
     listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
-        features, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+        features, repairs = rectified(data, job, open_cache(config, environment(job.training.torch_device)))
         facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}

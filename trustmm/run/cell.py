@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from trustmm.options.build import build, options_of
 from trustmm.options.checks import Seed, check_value
 from trustmm.options.config import STAGES
+from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import DIAGNOSTICS, code_digest, describe, placeless, remember_code, targets
+from trustmm.store.room import bytes_of
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from trustmm.tracking.mlflow import NoTracking
 
 log = logging.getLogger(__name__)
-UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
+UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume"})
 """Top-level keys that say where and how a job is kept."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
@@ -68,8 +70,14 @@ def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
 
     read_data, tracking = stages.pop("dataset"), stages.pop("tracking")
     job = Job(**stages, seed=config.seed)
+    bytes_of("cache_limit", config.cache_limit)
     remember_code(*code_of(describe(job)), *DIAGNOSTICS.values(), type(read_data).__module__)
     return job, read_data, tracking
+
+
+def open_cache(config: DictConfig, environment: Mapping[str, str]) -> Cache:
+    """The cache that a configuration names."""
+    return Cache(Path(config.cache_dir), bytes_of("cache_limit", config.cache_limit), environment)
 
 
 def identity_facts(cell: Cell, dataset_digest: str) -> dict[str, Any]:

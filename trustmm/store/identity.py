@@ -146,7 +146,7 @@ def _code(module: str) -> tuple[str, list[str]]:
     """
     tree = ast.parse(_read(module))
     _keep(tree, lambda line: not _is_text(line) and not _is_for_types(line))
-    lines = [node for node in ast.walk(tree) if _is_own_import(node)]
+    lines: list[Any] = [node for node in ast.walk(tree) if _is_own_import(node)]
     names = sorted({(alias.name.rpartition(".")[2], alias.asname or "") for line in lines for alias in line.names})
     _keep(tree, lambda line: not _is_own_import(line))
     empty = not names and all(isinstance(line, ast.Pass) for line in tree.body)

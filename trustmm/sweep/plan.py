@@ -86,10 +86,11 @@ class Sweep:
         self._open_parents(cells)
         tasks = []
         for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
-            job_id = identity_facts(cell, self._digests[_data_key(cell)])["job_id"]
+            facts = identity_facts(cell, self._digests[_data_key(cell)])
+            job_id = facts["job_id"]
             task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
-            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute())
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts)
             self._planned[task.number] = _Planned(cell, assignment)
             tasks.append(task)
         return tasks
