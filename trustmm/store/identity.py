@@ -25,6 +25,9 @@ PLUMBING = frozenset(
 DIAGNOSTICS = {"rectifier": "trustmm.rectifier.diagnostics", "edit": "trustmm.edit.alignment"}
 """Modules that measure what a stage did, and move no other number: they have a digest of their own."""
 
+PARTS = ("options", "dataset_digest", "code_digest", "diagnostics_digest")
+"""What the identity of a job is made of."""
+
 
 def describe(stage: Any) -> Any:
     """Options of a built stage as plain values: its class and fields, or what its method `identity` returns.
