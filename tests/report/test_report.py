@@ -161,6 +161,7 @@ def test_cells_whose_data_differ_are_never_paired_though_their_options_agree(swe
         sweep.add(0.2, rectifier="mr", seed=seed, content="747bc6")
     runs = read_sweeps([sweep.folder])
     assert not pairs(runs.table, "rectifier", "none", "test/recall@10")
+    assert not pairs(runs.table, "rectifier", "none", "test/recall@10", ["corruption.eta", "rectifier"])
     assert not difference_table(runs).rows
     page = write_report(runs, tmp_path / "out")[0].read_text(encoding="utf-8")
     assert "**Data differ though their options agree; they are not compared** (2)" in page

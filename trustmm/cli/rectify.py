@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ def run(config: DictConfig) -> None:
     listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
-        features, repairs = rectified(data, job, open_cache(config, environment(job.training.torch_device)))
+        cache = open_cache(config, environment(job.training.torch_device))
+        features, repairs = rectified(data, job, cache)
         facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
@@ -67,6 +69,8 @@ def run(config: DictConfig) -> None:
             "options": options | {"seed": job.seed},
             "code_digest": code_digest(type(job.rectifier).__module__),
             "features": facts,
+            "environment": environment(job.training.torch_device),
+            "inputs": [asdict(entry) for entry in cache.handed],
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():

@@ -18,6 +18,7 @@ PLUMBING = frozenset(
         "trustmm.store.digest",
         "trustmm.store.files",
         "trustmm.store.identity",
+        "trustmm.store.room",
         "trustmm.training.checkpoint",
     }
 )

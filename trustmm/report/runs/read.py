@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
 def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
-            yield str(node["_target_"])
+            yield class_name(str(node["_target_"]))
         for value in node.values():
             yield from _targets(value)
 
