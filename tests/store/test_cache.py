@@ -231,6 +231,17 @@ def test_entry_of_another_key_is_named_with_both_values_and_not_used(
     assert "is of another key (option k: 1, now 2)" in caplog.text
 
 
+def test_entry_is_found_again_when_a_class_moves(tmp_path: Path) -> None:
+    calls, compute = counted(ENTRY)
+    for target in (
+        "trustmm.prior.lightgcn.LightGCNPrior",
+        "trustmm.prior.moved.LightGCNPrior",
+        "trustmm.prior.x.Other",
+    ):
+        Cache(tmp_path).arrays("prior", {"options": [{"_target_": target}]}, compute)
+    assert len(calls) == 2
+
+
 def test_every_entry_says_who_computed_it_and_the_cache_whose_it_gave(tmp_path: Path) -> None:
     _, compute = counted(ENTRY)
     Cache(tmp_path, environment={"blas": "Haswell"}).arrays("prior", {"k": 1}, compute)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trustmm.store.digest import digest
 from trustmm.store.files import atomic, locked
-from trustmm.store.identity import differences
+from trustmm.store.identity import differences, placeless
 from trustmm.store.room import evict
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class Cache:
         return found
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
-        """Where the entry for `key` is or will be; None where nothing is kept."""
-        return None if self.folder is None else self.folder / kind / f"{digest(dict(key))}.npz"
+        """Where the entry for `key` is or will be, whatever the modules of its classes; None where nothing is kept."""
+        return None if self.folder is None else self.folder / kind / f"{digest(placeless(dict(key)))}.npz"
 
     def _read(self, kind: str, path: Path, key: Mapping[str, Any]) -> Arrays | None:
         """The entry as it was kept; None where there is none, or one that cannot be used and is set aside."""
