@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir  # noqa: TID251
 
+from trustmm.backbone.freedom import FREEDOM
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges
 from trustmm.options.config import config_folder, register
@@ -243,6 +244,17 @@ def test_a_moved_module_is_the_same_code(package: Write, tmp_path: Path) -> None
     (deep / "middle.py").write_text(MODULES["middle"].replace("*", "+"))
     forget()
     assert code_digest("trustmm.probe.deep.head") != before
+
+
+def test_a_job_keeps_its_identity_when_the_module_of_a_stage_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = cell("dataset=sports", "dataset.root=/a", "backbone=freedom")
+    before = identity_facts(one, DATA.digest)
+    code = identity._code
+    monkeypatch.setattr(FREEDOM, "__module__", "trustmm.backbone.elsewhere")
+    monkeypatch.setattr(identity, "_code", lambda name: code(name.replace("elsewhere", "freedom")))
+    after = identity_facts(one, DATA.digest)
+    assert after["options"] != before["options"]
+    assert after["job_id"] == before["job_id"]
 
 
 def test_code_is_what_was_imported_not_what_is_edited_while_a_job_runs(package: Write, tmp_path: Path) -> None:
