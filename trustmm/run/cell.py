@@ -41,15 +41,15 @@ class Cell:
     tracking: "NoTracking"
 
     def name(self, dataset: str) -> str:
-        """Of the run in the tracking store."""
-        damage, edit = self.job.corruption, self.choices["edit"]
-        parts = [self.choices["backbone"], dataset, f"eta{damage.eta:g}"]
+        """Of the run in the tracking store: what a study varies first, for a table cuts names off at the end."""
+        damage, rectifier, edit = self.job.corruption, self.choices["rectifier"], self.choices["edit"]
+        parts = [f"eta{damage.eta:g}"] if damage.eta else []
         parts += [f"{modality}{eta:g}" for modality, eta in sorted(damage.eta_of.items()) if eta]
         parts += [damage.kind] if damage.kind != "permute" else []
         parts += [f"etae{damage.eta_e:g}"] if damage.eta_e else []
-        parts += [self.choices["rectifier"]]
+        parts += [rectifier] if rectifier != "none" else []
         parts += [f"{self.config.edit.op}_{edit}"] if edit != "none" else []
-        return "-".join([*parts, f"s{self.job.seed}"])
+        return "-".join([*parts, self.choices["backbone"], f"s{self.job.seed}", dataset])
 
     def folder(self, job_id: str) -> Path:
         """Where the result of this identity lies."""

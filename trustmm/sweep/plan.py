@@ -32,8 +32,10 @@ from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.mlflow_run import public
 
 if TYPE_CHECKING:
+    from trustmm.report.page.sweep import Pivot
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
 SHOWN = 5
@@ -144,13 +146,26 @@ class Sweep:
             status: of the parent runs.
             note: Markdown of a sweeper that has written a report of its own, instead of all these.
         """
-        note = self._summarise() if note is None else note
+        from trustmm.sweep.show import say_end
+
+        table, note = self._summarise() if note is None else (None, note)
+        links = []
         for tracking, run_id in self._parents.items():
             if run_id is not None:
+                links.append(tracking.show_sweep(run_id, self._summary(table)))
                 tracking.finish_parent(run_id, status, self.folder, note)
+        say_end(self.folder, table, [link for link in links if link is not None])
 
-    def _summarise(self) -> str:
-        """The files of the sweep's end; the table as Markdown."""
+    def _summary(self, table: "Pivot | None") -> "SweepSummary":
+        from trustmm.report.page.sweep import axes_of, metrics_of, params_of
+        from trustmm.tracking.view import SweepSummary
+
+        cells = [cell_name(planned.task) for planned in self._planned.values()]
+        axes = list(axes_of(cells)[0]) if cells else []
+        return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
+
+    def _summarise(self) -> "tuple[Pivot | None, str]":
+        """The files of the sweep's end; the table, and the same as Markdown."""
         from trustmm.report.page.sweep import Row, draw, markdown, pivot, table_text
 
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
@@ -159,12 +174,12 @@ class Sweep:
         stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
         rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
         if not rows:
-            return ""
+            return None, ""
         (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
         table = pivot(rows)
         if any(run_id is not None for run_id in self._parents.values()):
             draw(table).savefig(self.folder / "summary.png")
-        return markdown(table)
+        return table, markdown(table)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
