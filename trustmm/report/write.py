@@ -77,7 +77,7 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
     folder.mkdir(parents=True, exist_ok=True)
     known = len(runs.table) > 0
     drawings = list(figures_of(grids(runs))) if known and not claims_only else []
-    drawings = [replace(one, caption=" ".join([one.caption, *mixed_pairs(grids(runs))])) for one in drawings]
+    drawings = [replace(one, caption=" ".join([one.caption, *mixed_pairs(grids(runs))[:1]])) for one in drawings]
     tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []
     claims = [table_with(table, mixed_pairs(runs)) for table in claim_tables(runs)]
     files = [folder / PAGE]

@@ -70,7 +70,7 @@ def provenance(runs: Runs) -> list[str]:
     if len(table):
         lines += _list("**Several versions of the code are mixed**", code_versions(table))
         lines += _list("**Data differ though their options agree; they are not compared**", differing_data(table))
-        lines += _list("Environments", legend(table))
+        lines += ["Environments:", *(f"  - {line}" for line in legend(table))]
         lines += _hidden(table)
     return lines
 
