@@ -31,13 +31,14 @@ $(VENV)/wheels/torch-scatter: $(VENV)/installed
 	touch $@
 
 demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
-	$(BIN)/python -m trustmm demo
+	$(BIN)/python -m trustmm demo $(if $(OUTPUTS),--outputs $(OUTPUTS))
 
 quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)
 	$(BIN)/python -m trustmm quick-report
 
+MARKS ?= not slow
 test: setup  ## quick tests
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "$(MARKS)"
 
 test-all: setup  ## all tests, with real data where ../shared is
 	$(BIN)/python -m pytest -n auto

@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,15 +11,10 @@ from trustmm.backbone.base import Backbone
 from trustmm.corruption.stress import Damage, StressTest
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.alignment import edit_diagnostics
-from trustmm.edit.none import NoEdit
-from trustmm.edit.prior_edit import PriorEdit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import NeighbourSearch
-from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
-from trustmm.rectifier.mr import ModalityRectifier
-from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
 from trustmm.store.cache import Arrays, Cache
 from trustmm.store.digest import digest
@@ -29,15 +24,22 @@ from trustmm.training.course import Epoch
 from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer, fit
 from trustmm.training.once import Trained, train_once
 
+if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
+    from trustmm.edit.none import NoEdit
+    from trustmm.edit.prior_edit import PriorEdit
+    from trustmm.prior.lightgcn import LightGCNPrior, Prior
+    from trustmm.rectifier.mr import ModalityRectifier
+    from trustmm.rectifier.none import NoRectifier
+
 
 @dataclass(frozen=True)
 class Job:
     """The stages of a job, built and range-checked, waiting for data."""
 
     corruption: StressTest
-    prior: LightGCNPrior
-    rectifier: NoRectifier | ModalityRectifier
-    edit: NoEdit | PriorEdit
+    prior: "LightGCNPrior"
+    rectifier: "NoRectifier | ModalityRectifier"
+    edit: "NoEdit | PriorEdit"
     backbone: Callable[..., Backbone]
     training: Training
     evaluation: FullRanking
@@ -54,6 +56,16 @@ class Job:
             raise ValueError("edit.op=graphda edits what carries messages, not the positives; use edit=graph_only")
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the result: the prior does where a stage may ask for it."""
+        stages = {field.name: getattr(self, field.name) for field in fields(self)}
+        return stages if self.busy_stages else {name: stage for name, stage in stages.items() if name != "prior"}
+
+    @property
+    def busy_stages(self) -> list[str]:
+        """Those of rectifier and edit that change something, and so ask for the prior and have diagnostics."""
+        return [name for name in ("rectifier", "edit") if not getattr(getattr(self, name), "idle", False)]
 
 
 @dataclass(frozen=True)
@@ -166,7 +178,7 @@ def check_fit(job: Job, data: Dataset) -> None:
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
             raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
-    if not data.features and (job.corruption.eta or not isinstance(job.rectifier, NoRectifier)):
+    if not data.features and (job.corruption.eta or "rectifier" in job.busy_stages):
         raise ValueError(
             f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
             "use corruption.eta=0 rectifier=none, or a dataset with features"
@@ -194,7 +206,7 @@ def damage_numbers(damage: Damage) -> dict[str, float]:
     return counts | {"edges_added": float(len(damage.added)), "edges_deleted": float(len(damage.deleted))}
 
 
-def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> Callable[[], Prior]:
+def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> "Callable[[], Prior]":
     """The prior of the corrupted graph, trained when a stage first asks for it."""
     return functools.cache(
         lambda: job.prior(

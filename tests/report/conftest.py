@@ -1,14 +1,17 @@
-"""Finished jobs as a sweep leaves them, written by hand: what a report reads."""
+"""Finished jobs as a sweep leaves them, with made-up numbers: what a report reads."""
 
 import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from trustmm.store.job_folder import write_result
 
 METRICS = [f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (10, 20)]
 USERS = 40
@@ -31,14 +34,12 @@ class Sweep:
 
     def add(self, value: float = 0.1, **cell: Any) -> str:
         """A finished job whose test Recall@10 has mean `value`; returns its id."""
-        summary = make_summary(value, cell)
+        summary = make_summary(value, {"ended": len(self.cells), **cell})
         job_id = summary["job_id"]
         folder = self.outputs / job_id
-        folder.mkdir(exist_ok=True)
-        (folder / "result.json").write_text(json.dumps(summary), encoding="utf-8")
         noise = np.random.default_rng(int(job_id[:8], 16)).normal(0, 0.01, USERS)
         users = {f"clean/{name}": (value + noise - noise.mean()).astype(np.float32) for name in METRICS}
-        np.savez_compressed(folder / "per_user.npz", users=np.arange(USERS), **users)
+        write_result(folder, summary, {"users": np.arange(USERS), **users})
         self.record(" ".join(f"{key}={text}" for key, text in cell.items()), job_id)
         return job_id
 
@@ -81,7 +82,11 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
         "rectifier": _rectifier(get("rectifier", "none"), cell),
         "edit": _edit(cell),
         "backbone": {"_target_": f"trustmm.backbone.{get('backbone', 'freedom')}.X", "k": 10},
-        "training": {"_target_": "trustmm.training.loop.Training", "learning_rate": get("learning_rate", 0.001)},
+        "training": {
+            "_target_": "trustmm.training.loop.Training",
+            "learning_rate": get("learning_rate", 0.001),
+            "optimizer": {"_target_": get("optimizer", "torch.optim.adam.Adam"), "fused": True},
+        },
         "evaluation": {"_target_": "trustmm.evaluation.full_ranking.FullRanking", "filter": "clean"},
     }
     options["evaluation"] |= {"batch_size": get("batch_size")} if "batch_size" in cell else {}
@@ -101,13 +106,18 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
             "tracking": {"uri": "none", "experiment": "trustmm"},
             "seed": seed,
         },
-        "versions": {"trustmm": get("version", "0.1.0"), "device": "x86_64"},
+        "content_digest": get("content", get("digest", get("dataset", "synthetic"))),
+        "environment": {"trustmm": get("version", "0.1.0"), "blas": get("blas", "Haswell"), "host": get("host", "one")},
+        "inputs": [{"kind": "prior", "key": "k", "environment": one} for one in get("inputs", ())],
         "seconds": 1.0,
+        "ended": (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=get("ended", 0))).isoformat(),
         "valid": dict(means),
         "test": means,
         "test_by_mask": {"clean": means, "edited": {name: get("edited", value) for name in METRICS}},
         "diagnostics": get("diagnostics", {}),
         "evaluated_users": USERS,
+        "best_epoch": 0,
+        "epochs": 1,
     }
 
 

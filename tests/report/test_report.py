@@ -1,6 +1,5 @@
 """A report says what is wrong with its runs and does not crash."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,21 @@ from trustmm.report.runs.read import combine, read_sweeps
 from trustmm.report.table.caption import caption_facts, provenance
 from trustmm.report.table.study import difference_table, pivot_table
 from trustmm.report.table.table import Number, Table
-from trustmm.report.write import write_report
+from trustmm.report.write import mixed_pairs, write_report
 
 from .conftest import Sweep, curves
 
 PNG = b"\x89PNG"
+PLAN = """\
+hydra:
+  sweep: {{dir: x}}
+  job: {{config_name: fig5_ablation}}
+  runtime: {{cwd: /nowhere, choices: {{dataset: synthetic, backbone: freedom, rectifier: none}}}}
+  sweeper: {{_target_: hydra.x.BasicSweeper, params: {{rectifier: 'none, mr'}}}}
+  overrides: {{task: ['seed={seeds}']}}
+seed: 0
+corruption: {{eta: 0.0}}
+"""
 
 
 def recall(backbone: str, eta: float, rectifier: str, seed: int) -> float:
@@ -27,8 +36,7 @@ def recall(backbone: str, eta: float, rectifier: str, seed: int) -> float:
 def test_runs_stand_in_the_order_of_their_options_whichever_job_finished_first(sweep: Sweep) -> None:
     wanted = [("none", 0.0, 0), ("none", 0.2, 0), ("none", 0.2, 1), ("mr", 0.0, 0), ("mr", 0.2, 1)]
     for number, (rectifier, eta, seed) in enumerate(reversed(wanted)):
-        job_id = sweep.add(rectifier=rectifier, eta=eta, seed=seed)
-        os.utime(sweep.outputs / job_id / "result.json", (number, number))
+        sweep.add(rectifier=rectifier, eta=eta, seed=seed, ended=number)
     table = read_sweeps([sweep.folder]).table
     assert list(zip(table["rectifier"], table["corruption.eta"], table["seed"], strict=True)) == wanted
 
@@ -77,16 +85,7 @@ def test_folder_without_runs_is_one_message(name: str, tmp_path: Path, capsys: p
 
 def test_planned_cells_that_never_ran_are_named(sweep: Sweep) -> None:
     sweep.add(0.1, rectifier="none", seed=0)
-    (sweep.folder / "multirun.yaml").write_text(
-        "hydra:\n"
-        "  sweep: {dir: x}\n"
-        "  job: {config_name: fig5_ablation}\n"
-        "  runtime: {cwd: /nowhere, choices: {dataset: synthetic, backbone: freedom, rectifier: none}}\n"
-        "  sweeper: {_target_: hydra.x.BasicSweeper, params: {rectifier: 'none, mr'}}\n"
-        "  overrides: {task: ['seed=0,1']}\n"
-        "seed: 0\ncorruption: {eta: 0.0}\n",
-        encoding="utf-8",
-    )
+    (sweep.folder / "multirun.yaml").write_text(PLAN.format(seeds="0,1"), encoding="utf-8")
     runs = read_sweeps([sweep.folder])
     assert [cell.cell for cell in runs.absent] == [
         "rectifier=none seed=1",
@@ -98,14 +97,78 @@ def test_planned_cells_that_never_ran_are_named(sweep: Sweep) -> None:
 
 
 def test_newer_result_of_a_cell_replaces_the_older_and_is_named(sweep: Sweep, tmp_path: Path) -> None:
-    import os
-
-    old = sweep.add(0.1, seed=0, code="0" * 32)
-    os.utime(sweep.outputs / old / "result.json", (1, 1))
-    new = sweep.add(0.2, seed=0, code="1" * 32)
+    new = sweep.add(0.2, seed=0, code="1" * 32, ended=2)
+    sweep.add(0.1, seed=0, code="0" * 32, ended=1)  # the file is newer, as after a copy
     runs = read_sweeps([sweep.folder])
     assert list(runs.table["job_id"]) == [new]
     assert "00000000" in "\n".join(provenance(runs))
+
+
+def test_older_results_stay_named_when_folders_are_combined_again(new_sweep: Callable[[str], Sweep]) -> None:
+    left, right = new_sweep("left"), new_sweep("right")
+    for code in ("0" * 32, "1" * 32):
+        left.add(0.1, seed=0, code=code)
+    right.add(0.1, seed=1, code="1" * 32)
+    runs = combine([read_sweeps([left.folder]), read_sweeps([right.folder])])
+    again = combine([runs, read_sweeps([left.folder])])
+    for one in (runs, again):
+        assert [line.partition("(code ")[2] for line in one.superseded] == ["00000000)"]
+        assert "Older results of a cell that has a newer one, not used (1)" in "\n".join(provenance(one))
+
+
+def test_cells_that_the_template_no_longer_plans_are_named(sweep: Sweep) -> None:
+    for seed in (0, 1):
+        sweep.add(0.1, rectifier="none", seed=seed)
+    (sweep.folder / "multirun.yaml").write_text(PLAN.format(seeds="0"), encoding="utf-8")
+    runs = read_sweeps([sweep.folder])
+    assert "rectifier=none seed=1" in runs.unplanned
+    assert "rectifier=none seed=0" not in runs.unplanned
+    assert "Recorded, but no longer planned by the folder's command" in "\n".join(provenance(runs))
+    (sweep.folder / "multirun.yaml").write_text(PLAN.format(seeds="0,1"), encoding="utf-8")
+    assert "rectifier=none seed=1" not in read_sweeps([sweep.folder]).unplanned
+
+
+def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep: Sweep, tmp_path: Path) -> None:
+    for eta, blas, inputs in ((0, "Haswell", ()), (0.2, "SkylakeX", ()), (0.4, "Haswell", ("SkylakeX",))):
+        sweep.add(0.1, rectifier="none", eta=eta)
+        made = [{"trustmm": "0.1.0", "blas": one, "host": "two"} for one in inputs]
+        sweep.add(0.2, rectifier="mr", eta=eta, blas=blas, host="two", inputs=made)
+    runs = read_sweeps([sweep.folder])
+    table = difference_table(runs)
+    said = [row[-1] for row in table.rows if row[list(table.columns).index("metric")] == "R@10"]
+    assert said == ["A", "B vs A", "A with inputs of B vs A"]
+    assert "Environment A: blas Haswell (5 jobs on one, two)." in table.notes
+    assert "Environment B: blas SkylakeX (1 job on two)." in table.notes
+    write_report(runs, tmp_path / "out")
+    for name in ("table2", "claims", "claims_here", "robustness"):
+        path = tmp_path / "out" / f"{name}.md"
+        if path.exists():
+            assert "Compared across environments" in path.read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "robustness.md").exists()
+
+
+def test_one_environment_is_said_once_and_another_host_is_none(sweep: Sweep) -> None:
+    sweep.add(0.1, rectifier="none")
+    sweep.add(0.2, rectifier="mr", host="two")
+    runs = read_sweeps([sweep.folder])
+    assert {row[-1] for row in difference_table(runs).rows} == {"A"}
+    assert mixed_pairs(runs) == []
+
+
+def test_cells_whose_data_differ_are_never_paired_though_their_options_agree(sweep: Sweep, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        sweep.add(0.1, rectifier="none", seed=seed, content="3abb15")
+        sweep.add(0.2, rectifier="mr", seed=seed, content="747bc6")
+    runs = read_sweeps([sweep.folder])
+    assert not pairs(runs.table, "rectifier", "none", "test/recall@10")
+    assert not pairs(runs.table, "rectifier", "none", "test/recall@10", ["corruption.eta", "rectifier"])
+    assert not difference_table(runs).rows
+    page = write_report(runs, tmp_path / "out")[0].read_text(encoding="utf-8")
+    assert "**Data differ though their options agree; they are not compared** (2)" in page
+    assert "synthetic#3abb15 (2 jobs)" in page
+    assert "Data of one name differ, and are not compared" in caption_facts(runs)
+    again = combine([runs, read_sweeps([sweep.folder])])
+    assert sorted(set(again.table["dataset"])) == ["synthetic#3abb15", "synthetic#747bc6"]
 
 
 def test_the_same_job_in_two_sweeps_counts_once(new_sweep: Callable[[str], Sweep]) -> None:

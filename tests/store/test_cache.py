@@ -1,10 +1,13 @@
 """Keys by content, one computation per content, nothing half-written, no pickle."""
 
 import logging
+import os
 import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from numpy.testing import assert_array_equal
 from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.files import atomic, locked
+from trustmm.store.room import bytes_of, kept
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 ENTRY = {"matrix": np.arange(6.0).reshape(2, 3), "mask": np.array([True, False]), "scalar": np.array(0.5)}
@@ -155,28 +159,140 @@ def test_object_arrays_are_refused_and_leave_nothing(array: Any, tmp_path: Path)
     assert [path for path in (tmp_path / "prior").iterdir() if path.suffix != ".lock"] == []
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "text", "pickle"])
-def test_damaged_entry_is_an_error_that_names_the_file(damage: str, tmp_path: Path) -> None:
-    _, compute = counted({"matrix": np.arange(5000.0)})
+DAMAGES = ("empty", "truncated", "flipped", "text", "pickle", "nameless")
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if how == "pickle":
+        np.savez(path, matrix=np.array([{}], dtype=object))
+    elif how == "nameless":
+        np.savez(path, matrix=np.arange(5000.0))
+    else:
+        flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+        path.write_bytes({"empty": b"", "truncated": content[:middle], "flipped": flipped, "text": b"hello"}[how])
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_entry_is_named_in_a_line_set_aside_and_made_anew(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls, compute = counted({"matrix": np.arange(5000.0)})
     Cache(tmp_path).arrays("prior", {}, compute)
     (path,) = tmp_path.glob("prior/*.npz")
-    content = bytearray(path.read_bytes())
-    if damage == "flipped":
-        content[len(content) // 2] ^= 255
-    np.savez(path, matrix=np.array([{}], dtype=object))
-    pickled = path.read_bytes()
-    broken = {
-        "empty": b"",
-        "truncated": content[: len(content) // 2],
-        "flipped": content,
-        "text": b"hello",
-        "pickle": pickled,
-    }
-    path.write_bytes(broken[damage])
-    with pytest.raises(ValueError, match=f"the cache entry {path} is damaged; delete it and it is computed again"):
-        Cache(tmp_path).arrays("prior", {}, compute)
-    path.unlink()
+    damage(path, how)
+    broken = path.read_bytes()
     assert_array_equal(Cache(tmp_path).arrays("prior", {}, compute)["matrix"], np.arange(5000.0))
+    assert_array_equal(Cache(tmp_path).arrays("prior", {}, compute)["matrix"], np.arange(5000.0))
+    assert len(calls) == 2
+    [line] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"the cache entry {path} is damaged (")
+    assert "\n" not in line
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == broken
+
+
+def bomb(path: Path, how: str) -> None:
+    """A small file that claims 64 GiB, or that unpacks to far more than it is."""
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (8589934592,), }".ljust(117) + "\n"
+    lying = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+    kinds = {"header": zipfile.ZIP_STORED, "packed": zipfile.ZIP_DEFLATED}
+    with zipfile.ZipFile(path, "w", kinds[how]) as archive:
+        archive.writestr("about.json.npy", lying)
+        if how == "packed":
+            with archive.open("matrix.npy", "w", force_zip64=True) as member:
+                member.write(bytes(1 << 26))
+
+
+@pytest.mark.parametrize("how", ["header", "packed"])
+def test_entry_that_claims_more_than_the_file_has_takes_no_memory(how: str, tmp_path: Path) -> None:
+    calls, compute = counted(ENTRY)
+    Cache(tmp_path).arrays("prior", {}, compute)
+    (path,) = tmp_path.glob("prior/*.npz")
+    bomb(path, how)
+    tracemalloc.start()
+    Cache(tmp_path).arrays("prior", {}, compute)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(calls) == 2
+    assert peak < 1 << 24
+
+
+def test_entry_of_another_key_is_named_with_both_values_and_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls, compute = counted(ENTRY)
+    cache = Cache(tmp_path)
+    cache.arrays("prior", {"options": {"k": 1}, "code": "a"}, compute)
+    wrong, right = (cache.path("prior", {"options": {"k": k}, "code": "a"}) for k in (1, 2))
+    wrong.rename(right)
+    cache.arrays("prior", {"options": {"k": 2}, "code": "a"}, compute)
+    assert len(calls) == 2
+    assert "is of another key (option k: 1, now 2)" in caplog.text
+
+
+def test_entry_is_found_again_when_a_class_moves(tmp_path: Path) -> None:
+    calls, compute = counted(ENTRY)
+    for target in (
+        "trustmm.prior.lightgcn.LightGCNPrior",
+        "trustmm.prior.moved.LightGCNPrior",
+        "trustmm.prior.x.Other",
+    ):
+        Cache(tmp_path).arrays("prior", {"options": [{"_target_": target}]}, compute)
+    assert len(calls) == 2
+
+
+def test_every_entry_says_who_computed_it_and_the_cache_whose_it_gave(tmp_path: Path) -> None:
+    _, compute = counted(ENTRY)
+    Cache(tmp_path, environment={"blas": "Haswell"}).arrays("prior", {"k": 1}, compute)
+    here = Cache(tmp_path, environment={"blas": "SkylakeX"})
+    here.arrays("prior", {"k": 1}, compute)
+    here.arrays("rectified", {"k": 2}, compute)
+    told = [(given.kind, given.environment["blas"]) for given in here.handed]
+    assert told == [("prior", "Haswell"), ("rectified", "SkylakeX")]
+    assert [given.key for given in here.handed] == [path.stem for path in sorted(tmp_path.glob("*/*.npz"))]
+
+
+def fill(cache: Cache, *numbers: int) -> None:
+    for number in numbers:
+        cache.arrays("prior", {"k": number}, lambda: {"matrix": np.zeros(125_000)})  # 1 MB
+
+
+def test_least_recently_used_entries_go_when_the_limit_is_reached(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit=3_500_000)
+    fill(cache, 0, 1, 2)
+    for age, number in enumerate((1, 2, 0)):
+        os.utime(cache.path("prior", {"k": number}), (age, age))
+    fill(cache, 1)  # used again
+    fill(cache, 3)
+    left = {number for number in range(4) if cache.path("prior", {"k": number}).exists()}
+    assert left == {0, 1, 3}
+    fill(Cache(tmp_path, limit=1), 4)
+    assert [file.path for file in kept(tmp_path)] == [cache.path("prior", {"k": 4})]
+
+
+def test_entry_that_is_removed_while_others_want_it_is_computed_again(tmp_path: Path) -> None:
+    crowd = [Cache(tmp_path, limit=2_500_000) for _ in range(4)]
+    workers = [threading.Thread(target=fill, args=(cache, *range(6), *range(6))) for cache in crowd]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert all(len(cache.handed) == 12 for cache in crowd)
+    assert sum(file.size for file in kept(tmp_path)) <= 2_500_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "size"), [("20 GB", 20 * 10**9), (2, 2 * 10**9), (0.5, 5 * 10**8), ("300mb", 3 * 10**8), (None, None)]
+)
+def test_limit_is_a_size_with_a_unit_or_gigabytes(typed: object, size: int | None) -> None:
+    assert bytes_of("cache_limit", typed) == size
+
+
+@pytest.mark.parametrize("typed", ["much", "-1 GB", True, "20 GiB", "1e3"])
+def test_wrong_limit_is_named(typed: object) -> None:
+    with pytest.raises(ValueError, match="cache_limit must be a size such as '20 GB'"):
+        bytes_of("cache_limit", typed)
 
 
 SCRIPT = """

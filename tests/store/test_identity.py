@@ -3,20 +3,31 @@
 import ast
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir  # noqa: TID251
 
+from trustmm.backbone.freedom import FREEDOM
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges
 from trustmm.options.config import config_folder, register
 from trustmm.run.cell import Cell, build_stages, identity_facts
 from trustmm.store import identity
-from trustmm.store.identity import code_digest, describe, targets
+from trustmm.store.identity import (
+    class_name,
+    code_digest,
+    describe,
+    differences,
+    placeless,
+    remember_code,
+    targets,
+)
 
 DATA = Dataset(
     "toys",
@@ -28,12 +39,15 @@ DATA = Dataset(
 
 
 @functools.cache
-def job_id(*overrides: str, data: Dataset = DATA) -> str:
+def cell(*overrides: str) -> Cell:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         config = compose("config", overrides=["tracking=none", *overrides])
-    cell = Cell(config, {}, *build_stages(config))
-    return identity_facts(cell, data.identity)["job_id"]
+    return Cell(config, {}, *build_stages(config))
+
+
+def job_id(*overrides: str, data: Dataset = DATA) -> str:
+    return identity_facts(cell(*overrides), data.identity)["job_id"]
 
 
 BASE = ("dataset=sports", "dataset.root=/a", "rectifier=mr")
@@ -154,17 +168,18 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     def write(**modules: str) -> None:
         for name, source in (MODULES | modules).items():
             (folder / f"{name}.py").write_text(source)
-        importlib.invalidate_caches()
-        identity._imports.cache_clear()
-        identity._bare_tree.cache_clear()
-        identity._bare_code.cache_clear()
+        forget()
 
     yield write
     for name in [name for name in sys.modules if name.startswith("trustmm.probe")]:
         del sys.modules[name]
-    identity._imports.cache_clear()
-    identity._bare_tree.cache_clear()
-    identity._bare_code.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """As in a new process."""
+    importlib.invalidate_caches()
+    identity._code.cache_clear()
 
 
 def probe(write: Write, **modules: str) -> str:
@@ -208,6 +223,130 @@ def test_code_digest_follows_imports_within_functions(package: Write) -> None:
     assert probe(package, top=top) != probe(package, top=top, lonely="Y = 2\n")
 
 
+def test_code_digest_ignores_what_only_a_type_checker_imports(package: Write) -> None:
+    head = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from trustmm.probe.lonely import Y\n\n"
+    plain = probe(package, top="from typing import TYPE_CHECKING\n\n" + MODULES["top"])
+    assert probe(package, top=head + MODULES["top"], lonely="Y = 2\n") == plain
+
+
+def test_a_moved_module_is_the_same_code(package: Write, tmp_path: Path) -> None:
+    before = probe(package)
+    deep = tmp_path / "probe" / "deep"
+    deep.mkdir()
+    (deep / "__init__.py").write_text('"""Where it went."""\n')
+    for name in ("middle", "plain"):
+        (deep / f"{name}.py").write_text(MODULES[name])
+        (tmp_path / "probe" / f"{name}.py").unlink()
+    top = "import trustmm.probe.deep.plain\nfrom trustmm.probe.deep.middle import double\n\n\n"
+    (deep / "head.py").write_text(top + MODULES["top"].partition("\n\n")[2])
+    forget()
+    assert code_digest("trustmm.probe.deep.head") == before
+    (deep / "middle.py").write_text(MODULES["middle"].replace("*", "+"))
+    forget()
+    assert code_digest("trustmm.probe.deep.head") != before
+
+
+def test_a_job_keeps_its_identity_when_the_module_of_a_stage_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = cell("dataset=sports", "dataset.root=/a", "backbone=freedom")
+    before = identity_facts(one, DATA.digest)
+    code = identity._code
+    monkeypatch.setattr(FREEDOM, "__module__", "trustmm.backbone.elsewhere")
+    monkeypatch.setattr(identity, "_code", lambda name: code(name.replace("elsewhere", "freedom")))
+    after = identity_facts(one, DATA.digest)
+    assert after["options"] != before["options"]
+    assert after["job_id"] == before["job_id"]
+
+
+def test_code_is_what_was_imported_not_what_is_edited_while_a_job_runs(package: Write, tmp_path: Path) -> None:
+    package()
+    remember_code("trustmm.probe.top")
+    before = code_digest("trustmm.probe.middle")
+    (tmp_path / "probe" / "middle.py").write_text(MODULES["middle"].replace("*", "+"))
+    assert code_digest("trustmm.probe.middle") == before
+    forget()
+    assert code_digest("trustmm.probe.middle") != before
+
+
+def test_code_of_a_job_is_remembered_before_its_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget()
+    cell.cache_clear()
+    built = cell(*BASE, "backbone=vbpr")
+    monkeypatch.setattr(identity, "_read", lambda module: pytest.fail(f"{module} is read late"))
+    identity_facts(built, DATA.digest)
+
+
+@pytest.mark.parametrize("module", sorted(identity.PLUMBING | set(identity.DIAGNOSTICS.values())))
+def test_modules_named_here_exist(module: str) -> None:
+    assert importlib.util.find_spec(module) is not None
+
+
+STAGES_OF = {
+    "lightgcn": ("dataset=sports", "dataset.root=/a", "backbone=lightgcn"),
+    "lightgcn_mr": ("dataset=sports", "dataset.root=/a", "backbone=lightgcn", "rectifier=mr"),
+    "edited": ("dataset=sports", "dataset.root=/a", "backbone=lightgcn", "edit=both"),
+    "freedom": ("dataset=sports", "dataset.root=/a", "backbone=freedom"),
+}
+USED_BY = {
+    "trustmm.rectifier.diagnostics": {"lightgcn_mr"},
+    "trustmm.edit.alignment": {"edited"},
+    "trustmm.rectifier.mr": {"lightgcn_mr"},
+    "trustmm.rectifier.matching": {"lightgcn_mr"},
+    "trustmm.edit.prune": {"edited"},
+    "trustmm.prior.lightgcn": {"lightgcn_mr", "edited"},
+    "trustmm.backbone.freedom": {"freedom"},
+    "trustmm.backbone.lightgcn": {"lightgcn", "lightgcn_mr", "edited"},
+    "trustmm.training.sampling": set(STAGES_OF),
+    "trustmm.report.page.job": set(),
+}
+
+
+@pytest.mark.parametrize("module", USED_BY)
+def test_changed_code_is_another_identity_of_the_jobs_that_use_it_alone(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = {name: cell(*overrides) for name, overrides in STAGES_OF.items()}
+    before = {name: identity_facts(one, DATA.digest)["job_id"] for name, one in cells.items()}
+    code = identity._code
+    changed = (code(module)[0] + "changed", code(module)[1])
+    monkeypatch.setattr(identity, "_code", lambda name: changed if name == module else code(name))
+    after = {name: identity_facts(one, DATA.digest)["job_id"] for name, one in cells.items()}
+    assert {name for name in STAGES_OF if before[name] != after[name]} == USED_BY[module]
+
+
+@pytest.mark.parametrize("change", ["prior.epochs=3", "prior.reg=0.1", "prior.embedding_dim=8"])
+def test_prior_options_count_where_a_stage_asks_for_the_prior(change: str) -> None:
+    plain = ("dataset=sports", "dataset.root=/a")
+    assert job_id(*plain, change) == job_id(*plain)
+    assert job_id(*plain, "edit=both", "edit.ratio=0", change) == job_id(*plain, "edit=both", "edit.ratio=0")
+    for asks in ("rectifier=mr", "edit=both"):
+        assert job_id(*plain, asks, change) != job_id(*plain, asks)
+
+
+def test_classes_are_told_apart_by_name_and_not_by_place() -> None:
+    here = {"optimizer": {"_target_": "torch.optim.adam.Adam"}, "x": [{"_target_": "trustmm.a.B"}]}
+    there = {"optimizer": {"_target_": "torch.optim.Adam"}, "x": [{"_target_": "trustmm.c.d.B"}]}
+    assert placeless(here) == placeless(there)
+    assert placeless(here) != placeless({**here, "optimizer": {"_target_": "torch.optim.adamw.AdamW"}})
+    assert class_name("trustmm.backbone.freedom.FREEDOM") == "trustmm.FREEDOM"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"options": {"backbone": {"_target_": "trustmm.x.A", "k": 5}}}, ["option backbone.k: 10, now 5"]),
+        ({"options": {"backbone": {"_target_": "trustmm.y.A", "k": 10}}}, []),
+        ({"dataset_digest": "d1"}, ["data: d0, now d1"]),
+        ({"code_digest": "c1"}, ["code: c0, now c1"]),
+        ({"diagnostics_digest": "x1"}, ["diagnostics: absent, now x1"]),
+        ({"job_id": "other"}, []),
+    ],
+)
+def test_differences_name_the_part_and_both_values(change: dict[str, Any], said: list[str]) -> None:
+    options = {"backbone": {"_target_": "trustmm.x.A", "k": 10}}
+    facts = {"job_id": "0", "options": options, "dataset_digest": "d0", "code_digest": "c0"}
+    assert differences(facts, facts | change) == said
+
+
 def test_code_digest_of_cyclic_imports_ends(package: Write) -> None:
     assert probe(package, bottom="import trustmm.probe.top\n\n\ndef two():\n    return 2\n") != probe(package)
 
@@ -221,7 +360,7 @@ def test_code_digest_depends_on_the_set_of_modules_and_not_their_order(package: 
 
 
 def test_plumbing_is_not_part_of_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    closure = identity._closure(["trustmm.job"])
+    closure = identity._closure(["trustmm.job", "trustmm.rectifier.mr"])
     assert "trustmm.store.cache" not in closure
     assert not {name for name in closure if name.split(".")[1] in ("app", "tracking", "progress", "report")}
     assert {"trustmm.rectifier.matching", "trustmm.graph.segment", "trustmm.training.sampling"} <= closure

@@ -1,6 +1,8 @@
 """What a worker is told, and what it leaves."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from trustmm.sweep.worker import Assignment, forget_outcome, leave_outcome, read
 @pytest.fixture
 def assignment(tmp_path):
     task = Task(3, ("seed=1", "rectifier=mr"), "abc", tmp_path / "outputs" / "abc")
-    return Assignment(task, "seed: 1\n", {"rectifier": "mr"}, "parent", tmp_path / "sweep")
+    return Assignment(task, "seed: 1\n", {"rectifier": "mr"}, "parent", tmp_path / "sweep", {"options": {"k": 1}})
 
 
 def test_assignment_survives_json(assignment):
@@ -35,6 +37,23 @@ def test_a_job_that_cannot_be_built_is_a_failed_outcome_and_no_exception(assignm
     assert outcome.status == "FAILED"
     assert "dataset must be one of the options" in outcome.reason
     assert read_outcome(assignment) == outcome
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"dataset_digest": "3abb15"}, "; data: 3abb15, now 747bc6"),
+        ({"code_digest": "c0de"}, "; code: c0de, now beef"),
+        ({"options": {"backbone": {"k": 5}}}, "; option backbone.k: 5, now 10"),
+    ],
+)
+def test_a_job_that_changed_meanwhile_names_what_changed_and_both_values(assignment, monkeypatch, part, expected):
+    here = {"job_id": "other", "options": {"backbone": {"k": 10}}, "dataset_digest": "747bc6", "code_digest": "beef"}
+    monkeypatch.setattr("trustmm.run.cell.build_cell", lambda config, choices: None)
+    monkeypatch.setattr("trustmm.run.cell.identity_facts", lambda cell, digest: here)
+    monkeypatch.setattr("trustmm.sweep.worker._read", lambda cell, *_: SimpleNamespace(digest="747bc6"))
+    reason = work(replace(assignment, identity=here | {"job_id": "abc"} | part)).reason
+    assert reason == f"this job changed after the sweep was prepared, repeat its command{expected}"
 
 
 def _too_much_for_torch():

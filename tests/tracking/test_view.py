@@ -1,7 +1,7 @@
 import json
 from urllib.parse import parse_qs, urlsplit
 
-from trustmm.tracking.mlflow.view import EXPERIMENT_TAGS, SHARED_VIEW, link_to_sweep, view_of_sweep
+from trustmm.tracking.view import EXPERIMENT_TAGS, SHARED_VIEW, link_to_sweep, view_of_sweep
 
 
 def test_the_shared_view_shows_this_sweeps_jobs_with_the_columns_that_vary() -> None:

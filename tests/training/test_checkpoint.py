@@ -289,7 +289,7 @@ def outcome(folder: Path) -> tuple[Any, dict[str, Any], list[Any]]:
         per_user = {name: stored[name] for name in stored.files}
     lines = [{k: v for k, v in line.items() if not k.endswith("_seconds")} for line in history(folder)]
     assert not list(folder.glob("outputs/**/*checkpoint*"))
-    return {k: v for k, v in summary.items() if k != "seconds"}, per_user, lines
+    return {k: v for k, v in summary.items() if k not in ("seconds", "ended")}, per_user, lines
 
 
 @pytest.mark.slow
@@ -323,3 +323,17 @@ def test_interrupted_training_on_a_gpu_ends_with_the_same_numbers(options: tuple
         run(*options, folder=tmp_path / "killed", kill_after=("backbone", 5))
     again, _ = run(*options, folder=tmp_path / "killed")
     assert_same_result(again, whole)
+
+
+def test_a_refused_checkpoint_names_both_jobs_and_a_used_one_another_environment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    FileCheckpoint(path, "this job", {"blas": "openblas Haswell", "cpu": "A"}).save({"x": 1})
+    with caplog.at_level("INFO"):
+        assert FileCheckpoint(path, "another job").load() is None
+        assert FileCheckpoint(path, "this job", {"blas": "openblas SkylakeX", "cpu": "A"}).load() == {"x": 1}
+        assert FileCheckpoint(path, "this job", {"blas": "openblas Haswell", "cpu": "A"}).load() == {"x": 1}
+    refused, used = caplog.messages
+    assert refused.endswith("belongs to another job: this job, not another job")
+    assert used.endswith("made in another environment: blas: openblas Haswell, now openblas SkylakeX")

@@ -15,6 +15,7 @@ from trustmm.graph.bipartite import bipartite_operator, layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import take
 from trustmm.graph.sparse import SparsePattern
+from trustmm.options.checks import Count, NonNegative, Share
 
 
 class SELFCF(Backbone):

@@ -3,6 +3,7 @@
 A second look repeats it with ``dataset.content=0``: features that are pure noise, where a repair has nothing to find.
 """
 
+import argparse
 import subprocess
 import sys
 import time
@@ -17,8 +18,8 @@ from trustmm.report.figure.curves import modality_curves
 from trustmm.report.figure.line import ETA
 from trustmm.report.runs.cells import pairs
 from trustmm.report.runs.read import Runs, read_sweeps
+from trustmm.report.table.environment import mixed
 
-OUTPUTS = Path("outputs")
 ETAS, SEEDS = (0.0, 0.2, 0.4), (0, 1)
 STUDIES = {
     "demo": (f"corruption.eta={','.join(f'{eta:g}' for eta in ETAS)}",),
@@ -34,26 +35,30 @@ SWEEP = (
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run both sweeps (or reuse what is finished), then show them."""
+    parser = argparse.ArgumentParser("trustmm demo", description="The main question on embedded data, in minutes.")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of results; default: outputs")
+    outputs = parser.parse_args(arguments).outputs
     console, started = Console(), time.monotonic()
     for name, extra in STUDIES.items():
-        run_sweep(name, extra, console)
-    results = {name: read_sweeps([OUTPUTS / "sweeps" / name]) for name in STUDIES}
+        run_sweep(name, extra, outputs, console)
+    results = {name: read_sweeps([outputs / "sweeps" / name]) for name in STUDIES}
     console.print(recall_table("Recall@10 on test: features of a share eta of items permuted", results["demo"]))
     console.print(recall_table("The same with noise as features: nothing to repair", results["demo_null"]))
     console.print(repair_table(results["demo"]))
-    figure = OUTPUTS / "demo.png"
+    figure = outputs / "demo.png"
     drawing = modality_curves(results["demo"])
     assert drawing is not None
     drawing.figure.savefig(figure, dpi=150)
-    console.print(f"figure: {figure}   results: {OUTPUTS}/sweeps/demo/cells.csv   ({time.monotonic() - started:.0f} s)")
+    console.print(f"figure: {figure}   results: {outputs}/sweeps/demo/cells.csv   ({time.monotonic() - started:.0f} s)")
     console.print("browse all runs: make ui   (http://127.0.0.1:5000, needs no network)")
 
 
-def run_sweep(name: str, extra: Sequence[str], console: Console) -> None:
+def run_sweep(name: str, extra: Sequence[str], outputs: Path, console: Console) -> None:
     """One study, as a user would type it; its seeds run side by side."""
-    command = ["-m", "trustmm", "-m", *SWEEP, *extra, f"hydra.sweep.dir={OUTPUTS}/sweeps/{name}"]
+    elsewhere = [] if outputs == Path("outputs") else [f"output_dir={outputs}"]
+    command = ["-m", "trustmm", "-m", *SWEEP, *extra, *elsewhere, f"hydra.sweep.dir={outputs}/sweeps/{name}"]
     shown = " ".join(f"'{word}'" if "$" in word else word for word in command)
     console.print(f"$ python {shown}", soft_wrap=True, highlight=False)
     if subprocess.run([sys.executable, *command]).returncode:
@@ -65,10 +70,13 @@ def recall_table(title: str, runs: Runs) -> Table:
     table = Table(title=title, caption=f"mean of {len(SEEDS)} seeds (training and corruption); differences are paired")
     for column in ("eta", "base", "rectified (mr)", "difference", "by seed"):
         table.add_column(column, justify="right")
-    for pair in pairs(runs.table, "rectifier", "none", "test/recall@10", [ETA, "rectifier"]):
+    found = pairs(runs.table, "rectifier", "none", "test/recall@10", [ETA, "rectifier"])
+    for pair in found:
         gain = pair.interval.estimate
         cells = [f"{pair.values[ETA]:g}", f"{pair.base:.4f}", f"{pair.base + gain:.4f}", f"{gain:+.4f}"]
         table.add_row(*cells, " ".join(f"{value:+.4f}" for value in pair.by_seed.values()))
+    notes = mixed(runs.table, [(f"eta {pair.values[ETA]:g}", pair) for pair in found])
+    table.caption = "\n".join([str(table.caption), *notes])
     return table
 
 

@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
 from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
-from trustmm.run.cell import build_stages
+from trustmm.run.cell import build_stages, open_cache
+from trustmm.run.environment import environment
 from trustmm.store.cache import Cache
 from trustmm.store.identity import code_digest, describe
 
@@ -55,7 +57,8 @@ def run(config: DictConfig) -> None:
     listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
-        features, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+        cache = open_cache(config, environment(job.training.torch_device))
+        features, repairs = rectified(data, job, cache)
         facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
@@ -66,6 +69,8 @@ def run(config: DictConfig) -> None:
             "options": options | {"seed": job.seed},
             "code_digest": code_digest(type(job.rectifier).__module__),
             "features": facts,
+            "environment": environment(job.training.torch_device),
+            "inputs": [asdict(entry) for entry in cache.handed],
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():

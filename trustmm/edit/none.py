@@ -13,6 +13,8 @@ class NoEdit:
         options: any.
     """
 
+    idle = True
+    """Changes nothing, asks for no prior."""
     needs_propagation = leaves_no_positives = wants_graph_only = False
 
     def __init__(self, **options: Any) -> None:

@@ -65,6 +65,11 @@ class PriorEdit:
         return common | {"k_user": self.k_user, "k_item": self.k_item, "exclude_heldout": self.exclude_heldout}
 
     @property
+    def idle(self) -> bool:
+        """Whether it changes nothing, and asks for no prior."""
+        return not self.ratio
+
+    @property
     def leaves_no_positives(self) -> bool:
         """Whether nothing is left to train on."""
         return self.op == "prune" and self.ratio == 1 and self.where != "graph_only"

@@ -30,6 +30,7 @@ class JobConfig:
     resume: bool = True
     output_dir: str = "outputs"
     cache_dir: str = "${output_dir}/cache"
+    cache_limit: Any = MISSING
 
 
 @dataclass

@@ -73,7 +73,8 @@ class LightGCNPrior:
             "code": code_digest(__name__),
         }
         path = cache.path("prior", key)
-        kept = NoCheckpoint() if path is None else FileCheckpoint(path.with_suffix(".checkpoint"), path.stem)
+        place = None if path is None else path.with_suffix(".checkpoint")
+        kept = NoCheckpoint() if place is None else FileCheckpoint(place, place.stem, cache.environment)
         stored = cache.arrays(
             "prior", key, lambda: self._train(train, valid, seed, training, evaluation, on_epoch, kept)
         )

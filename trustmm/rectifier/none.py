@@ -12,6 +12,8 @@ class NoRectifier:
         options: any.
     """
 
+    idle = True
+    """Changes nothing, asks for no prior."""
     oracle_rho = False
 
     def __init__(self, **options: Any) -> None:

@@ -1,18 +1,22 @@
 """A report as files: one page, and every table and figure on its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
-from trustmm.report.runs.cells import axes_of
+from trustmm.report.runs.cells import axes_of, describe
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import grids, provenance
 from trustmm.report.table.claims import claim_tables
 from trustmm.report.table.diagnosis import alignment_table, repair_table
+from trustmm.report.table.environment import mixed
 from trustmm.report.table.paper import clean_rows, table1, table2
 from trustmm.report.table.study import (
+    HEADLINE,
     cell_table,
+    contrasts,
     difference_table,
     pivot_table,
     robustness_table,
@@ -36,15 +40,29 @@ def _comparisons(runs: Runs) -> Iterator[Table]:
     named = any("table2" in name for name in runs.names)
     if not len(table):
         return
+    notes = mixed_pairs(runs)
     if named or {"none", "mr"} <= set(clean_rows(table)["rectifier"]):
-        yield table2(runs)
+        yield table_with(table2(runs), notes)
     pivot = pivot_table(runs)
     knobs = {"rectifier.lam", "rectifier.tau"} <= axes
     yield from [sensitivity_table(runs)] if knobs else [pivot] if pivot is not None else []
     yield difference_table(runs)
-    yield robustness_table(runs)
+    yield table_with(robustness_table(runs), notes)
     yield repair_table(runs)
-    yield alignment_table(runs)
+    yield table_with(alignment_table(runs), notes)
+
+
+def mixed_pairs(runs: Runs) -> list[str]:
+    """Notes on compared cells that were not computed in one environment; none where all were."""
+    if not len(runs.table):
+        return []
+    found = contrasts(runs.table, f"test/{HEADLINE[0]}")
+    return mixed(runs.table, [(describe({**pair.values, **pair.treated}), pair) for pair in found])
+
+
+def table_with(table: Table, notes: Sequence[str]) -> Table:
+    """The table with more notes, where it has anything that they could be about."""
+    return replace(table, notes=[*table.notes, *notes]) if table.rows else table
 
 
 def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> list[Path]:
@@ -59,15 +77,16 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
     folder.mkdir(parents=True, exist_ok=True)
     known = len(runs.table) > 0
     drawings = list(figures_of(grids(runs))) if known and not claims_only else []
+    drawings = [replace(one, caption=" ".join([one.caption, *mixed_pairs(grids(runs))[:1]])) for one in drawings]
     tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []
-    claims = list(claim_tables(runs))
+    claims = [table_with(table, mixed_pairs(runs)) for table in claim_tables(runs)]
     files = [folder / PAGE]
     files += [_write_figure(drawing, folder, suffix) for drawing in drawings for suffix in ("png", "svg")]
     for table in (*tables, *claims):
         forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
         files += [_write(folder / f"{table.name}.{suffix}", text) for suffix, text in forms.items()]
     if known:
-        flat = runs.table.drop(columns=["versions", "statistics", "tracking", "sweeps"])
+        flat = runs.table.drop(columns=["environment", "inputs", "statistics", "tracking", "sweeps"])
         files.append(_write(folder / "runs.csv", flat.to_csv(index=False)))
     blocks = [f"# {title}", _lines(provenance(runs)), *map(_show, drawings), *(table.markdown() for table in tables)]
     _write(folder / PAGE, "\n\n".join([*blocks, "## Claims", *(table.markdown() for table in claims)]) + "\n")

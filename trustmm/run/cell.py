@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from trustmm.options.build import build, options_of
 from trustmm.options.checks import Seed, check_value
 from trustmm.options.config import STAGES
+from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
-from trustmm.store.identity import DataIdentity, code_digest, describe, targets
+from trustmm.store.identity import DIAGNOSTICS, DataIdentity, code_digest, describe, placeless, remember_code, targets
+from trustmm.store.room import bytes_of
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from trustmm.tracking.mlflow import NoTracking
 
 log = logging.getLogger(__name__)
-UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
+UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume"})
 """Top-level keys that say where and how a job is kept."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
@@ -67,18 +69,33 @@ def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     from trustmm.job import Job
 
     read_data, tracking = stages.pop("dataset"), stages.pop("tracking")
-    return Job(**stages, seed=config.seed), read_data, tracking
+    job = Job(**stages, seed=config.seed)
+    bytes_of("cache_limit", config.cache_limit)
+    remember_code(*code_of(describe(job)), *DIAGNOSTICS.values(), type(read_data).__module__)
+    return job, read_data, tracking
+
+
+def open_cache(config: DictConfig, environment: Mapping[str, str]) -> Cache:
+    """The cache that a configuration names."""
+    return Cache(Path(config.cache_dir), bytes_of("cache_limit", config.cache_limit), environment)
 
 
 def identity_facts(cell: Cell, data: DataIdentity) -> dict[str, Any]:
-    """The identity, ``job_id``, and the three parts that it is made of."""
+    """The identity, ``job_id``, and the parts that it is made of; diagnostics are one where the job has them."""
     science = describe(cell.job) | {"corruption": describe(cell.job.corruption.settled(data.modalities))}
     facts = {
         "options": science,
         "dataset_digest": data.digest,
-        "code_digest": code_digest("trustmm.job", *targets(science)),
+        "code_digest": code_digest(*code_of(science)),
     }
-    return {"job_id": digest(facts)[:16], **facts}
+    measured = [DIAGNOSTICS[name] for name in cell.job.busy_stages]
+    facts |= {"diagnostics_digest": code_digest(*measured)} if measured else {}
+    return {"job_id": digest(placeless(facts))[:16], **facts}
+
+
+def code_of(science: Any) -> list[str]:
+    """The modules that a job with this description starts from."""
+    return ["trustmm.job", *targets(science)]
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

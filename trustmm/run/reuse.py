@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from trustmm.run.cell import Cell, identity_facts, public_config
-from trustmm.run.environment import versions
+from trustmm.run.cell import Cell, identity_facts, open_cache, public_config
+from trustmm.run.environment import environment
 from trustmm.run.publish import epoch_metrics, publish, tracked_run
-from trustmm.store.cache import Cache
 from trustmm.store.files import locked
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
         "dataset": data.name,
         "dataset_statistics": sizes(data),
         "config": public_config(cell.config),
-        "versions": versions(cell.job.training.torch_device),
+        "content_digest": getattr(data, "content_digest", data.digest),
+        "environment": environment(cell.job.training.torch_device),
     }
 
 
@@ -115,16 +116,18 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
             show(stage, epoch, epochs, patience_left)
             tracked.log_metrics(epoch_metrics(stage, epoch), step=epoch.epoch)
 
-        checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"])
+        cache = open_cache(cell.config, facts["environment"])
+        checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"], facts["environment"])
         if not cell.config.resume:
             checkpoint.clear()
-        cache = Cache(Path(cell.config.cache_dir))
         result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     if data.provenance is not None:
         (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
-    summary = dict(facts) | summary_of(result) | {"seconds": time.time() - started}
+    inputs = {entry.key: asdict(entry) for entry in cache.handed}
+    times = {"seconds": time.time() - started, "ended": datetime.now(UTC).isoformat()}
+    summary = dict(facts) | summary_of(result) | {"inputs": list(inputs.values())} | times
     stored = write_result(folder, summary, per_user_arrays(result.test))
     checkpoint.clear()
     return stored

@@ -1,73 +1,165 @@
-"""A folder of arrays keyed by content: what determines a value is hashed, never named."""
+"""A folder of arrays keyed by content: what determines a value is hashed, never named.
 
+An entry says, beside its arrays, which key it is for and which environment computed it: one key may have other last
+digits on another machine, and whoever uses the entry is to know.
+"""
+
+import json
 import logging
 import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from trustmm.store.digest import digest
 from trustmm.store.files import atomic, locked
+from trustmm.store.identity import differences, placeless
+from trustmm.store.room import evict
 
 log = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
+ABOUT = "about.json"
+"""Name, within an entry, of what is known of it: ``key`` and ``environment``."""
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
+@dataclass(frozen=True)
+class Handed:
+    """An entry that was given to a job."""
+
+    kind: str
+    key: str
+    environment: Mapping[str, str]
+    """Of the process that computed it; empty where that said nothing."""
+
+
+@dataclass
 class Cache:
     """Arrays computed once per content, shared by parallel jobs.
 
     Args:
         folder: where entries live as ``KIND/KEY.npz``; None computes every time.
+        limit: bytes that the folder may have; entries least recently used go first. None is no limit.
+        environment: of this process, recorded with the entries that it computes.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    folder: Path | None
+    limit: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    handed: list[Handed] = field(default_factory=list, init=False)
+    """What was given out so far."""
 
     def arrays(self, kind: str, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        """The entry for `key`, computed under a lock if nobody has it yet.
+        """The entry for `key`, computed under a lock if nobody has it yet, or only a damaged one.
 
         Args:
             kind: a word for the log and the folder, such as "prior".
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
-            compute: called at most once per content, whatever the number of processes.
+            compute: called at most once per content, whatever the number of processes, while the entry is kept.
         """
         path = self.path(kind, key)
         if path is None:
             return compute()
-        if not path.exists():
+        found = self._read(kind, path, key)
+        if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             waits = f"cache: waiting for {kind} {path.stem}, which %s computes"
             with locked(path.with_suffix(".lock"), holder=f"process {os.getpid()}", on_wait=partial(log.info, waits)):
-                if not path.exists():
-                    entry = compute()
-                    _write_npz(path, entry)
+                found = self._read(kind, path, key)
+                if found is None:
+                    found = compute()
+                    _write_npz(path, found, {"key": dict(key), "environment": dict(self.environment)})
+                    self.handed.append(Handed(kind, path.stem, self.environment))
                     log.info("cache: computed %s %s", kind, path.stem)
-                    return entry
+                    self._make_room(path)
+                    return found
         log.info("cache: reused %s %s", kind, path.stem)
-        return _read_npz(path)
+        return found
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
-        """Where the entry for `key` is or will be; None where nothing is kept."""
-        return None if self.folder is None else self.folder / kind / f"{digest(dict(key))}.npz"
+        """Where the entry for `key` is or will be, whatever the modules of its classes; None where nothing is kept."""
+        return None if self.folder is None else self.folder / kind / f"{digest(placeless(dict(key)))}.npz"
+
+    def _read(self, kind: str, path: Path, key: Mapping[str, Any]) -> Arrays | None:
+        """The entry as it was kept; None where there is none, or one that cannot be used and is set aside."""
+        try:
+            entry, about = _read_npz(path)
+            os.utime(path)  # the time of its last use
+        except FileNotFoundError:
+            return None
+        except _UNUSABLE as error:
+            _set_aside(path, f"is damaged ({error})")
+            return None
+        changed = differences(about["key"], _as_json(key))
+        if changed:
+            _set_aside(path, f"is of another key ({'; '.join(changed)})")
+            return None
+        self.handed.append(Handed(kind, path.stem, about["environment"]))
+        return entry
+
+    def _make_room(self, newest: Path) -> None:
+        if self.folder is not None and self.limit is not None:
+            for path in evict(self.folder, self.limit, keep=newest):
+                log.info("cache: removed %s, over the limit of %.3g GB", path, self.limit / 1e9)
 
 
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"the cache entry {path} is damaged; delete it and it is computed again") from error
+_UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-def _write_npz(path: Path, entry: Arrays) -> None:
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    log.warning("the cache entry %s %s; it is now %s, and computed again", path, why, aside.name)
+
+
+def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
+    with path.open("rb") as handle:
+        _check_sizes(handle, os.fstat(handle.fileno()).st_size)
+        handle.seek(0)
+        with np.load(handle, allow_pickle=False) as stored:
+            entry = {name: stored[name] for name in stored.files}
+    about = json.loads(entry.pop(ABOUT).tobytes())
+    if not all(isinstance(about.get(name), dict) for name in ("key", "environment")):
+        raise ValueError("it does not say what it is for")
+    return entry, about
+
+
+def _check_sizes(handle: Any, size: int) -> None:
+    """ValueError unless every array is as large as its bytes in the file: nothing here unpacks to more than it is."""
+    with zipfile.ZipFile(handle) as archive:
+        members = archive.infolist()
+        packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+        declared = sum(member.file_size for member in members)
+        if packed or declared > size:
+            raise ValueError(f"its arrays claim {declared} bytes, the file has {size}")
+        for member in members:
+            with archive.open(member) as array:
+                version = npy.read_magic(array)
+                if version not in _HEADERS:
+                    raise ValueError(f"{member.filename} has format {version}")
+                shape, _, dtype = _HEADERS[version](array)
+                claimed = dtype.itemsize * int(np.prod(shape, dtype=object)) + array.tell()
+            if claimed != member.file_size:
+                raise ValueError(f"{member.filename} claims {claimed} bytes and has {member.file_size}")
+
+
+def _write_npz(path: Path, entry: Arrays, about: Mapping[str, Any]) -> None:
     for name, array in entry.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"cannot keep {name!r}: an array of Python objects would need pickle")
+    text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     with atomic(path) as temporary:
-        np.savez(temporary, **entry)  # type: ignore[arg-type]
+        np.savez(temporary, **entry, **{ABOUT: text})  # type: ignore[arg-type]
+
+
+def _as_json(key: Mapping[str, Any]) -> dict[str, Any]:
+    """A key as it comes back from an entry."""
+    return dict(json.loads(json.dumps(dict(key))))

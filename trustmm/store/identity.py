@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,16 @@ PLUMBING = frozenset(
         "trustmm.store.digest",
         "trustmm.store.files",
         "trustmm.store.identity",
+        "trustmm.store.room",
         "trustmm.training.checkpoint",
     }
 )
 """Modules that compute no number."""
+DIAGNOSTICS = {"rectifier": "trustmm.rectifier.diagnostics", "edit": "trustmm.edit.alignment"}
+"""Modules that measure what a stage did, and move no other number: they have a digest of their own."""
+
+PARTS = ("options", "dataset_digest", "code_digest", "diagnostics_digest")
+"""What the identity of a job is made of."""
 
 
 class DataIdentity(NamedTuple):
@@ -69,38 +75,72 @@ def targets(description: Any) -> list[str]:
     return []
 
 
+def placeless(description: Any) -> Any:
+    """A description in which a class is named by package and name: moving its module changes nothing."""
+    if isinstance(description, Mapping):
+        named = {key: placeless(value) for key, value in description.items()}
+        return named | {"_target_": class_name(named["_target_"])} if "_target_" in named else named
+    return [placeless(value) for value in description] if isinstance(description, list) else description
+
+
+def class_name(target: str) -> str:
+    """The class at a path without its module: "trustmm.FREEDOM", "torch.Adam"."""
+    return f"{target.partition('.')[0]}.{target.rpartition('.')[2]}"
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Where two identities or cache keys differ, "option backbone.k: 10, now 5", with both values."""
+    before, now = (dict(_leaves(placeless(dict(facts)))) for facts in (expected, found))
+    keys = [key for key in (*before, *(key for key in now if key not in before)) if key != "job_id"]
+    changed = [key for key in keys if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
+    return [f"{_part(key)}: {before.get(key, _ABSENT)}, now {now.get(key, _ABSENT)}" for key in changed]
+
+
+_ABSENT = "absent"
+
+
+def _part(key: str) -> str:
+    part, _, rest = key.partition(".")
+    words = {"options": "option", "dataset_digest": "data", "code_digest": "code", "diagnostics_digest": "diagnostics"}
+    return " ".join(word for word in (words.get(part, part), rest) if word)
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and (node or not key):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
 def code_digest(*modules: str) -> str:
     """Hash of the code of these modules and of all modules of this package that they import, however deep.
 
-    Comments, docstrings and layout do not count: only a change that can move a number does.
+    Only a change that can move a number counts: comments, docstrings, layout and annotations' imports do not, nor
+    where a module lies. What a module holds is looked at once, when it is first asked for; `remember_code` asks early.
     """
     state = hashlib.blake2b(digest_size=16)
-    for name in sorted(_closure(modules)):
-        state.update(f"{name} {_bare_code(name)}".encode())
+    for code in sorted({_code(name)[0] for name in _closure(modules)} - {""}):
+        state.update(f"{len(code)} {code}".encode())
     return state.hexdigest()
 
 
+def remember_code(*modules: str) -> None:
+    """Keep the code of these modules as it is now, just imported: what is edited later runs in other processes."""
+    code_digest(*modules)
+
+
 def _closure(modules: Sequence[str]) -> set[str]:
+    """The modules and what they import; diagnostics are not followed to."""
     seen: set[str] = set()
     waiting = list(modules)
+    left_out = (PLUMBING | set(DIAGNOSTICS.values())) - set(modules)
     while waiting:
         name = waiting.pop()
-        if name not in seen | PLUMBING:
+        if name not in seen | left_out:
             seen.add(name)
-            waiting += _imports(name)
+            waiting += _code(name)[1]
     return seen
-
-
-@functools.cache
-def _imports(module: str) -> list[str]:
-    names = []
-    for node in ast.walk(_bare_tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trustmm"):
-            nested = [f"{node.module}.{alias.name}" for alias in node.names]
-            names += [node.module, *(name for name in nested if _is_module(name))]
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.startswith("trustmm")]
-    return names
 
 
 def _is_module(name: str) -> bool:
@@ -110,21 +150,52 @@ def _is_module(name: str) -> bool:
 
 
 @functools.cache
-def _bare_tree(module: str) -> ast.Module:
+def _code(module: str) -> tuple[str, list[str]]:
+    """What a module does, as text, and the modules of this package that it imports for it.
+
+    The names that it imports stand in place of the lines that say from where. The text is empty where there is nothing,
+    as in a package that only holds modules.
+    """
+    tree = ast.parse(_read(module))
+    _keep(tree, lambda line: not _is_text(line) and not _is_for_types(line))
+    lines: list[Any] = [node for node in ast.walk(tree) if _is_own_import(node)]
+    names = sorted({(alias.name.rpartition(".")[2], alias.asname or "") for line in lines for alias in line.names})
+    _keep(tree, lambda line: not _is_own_import(line))
+    empty = not names and all(isinstance(line, ast.Pass) for line in tree.body)
+    return "" if empty else f"{names} {_plain_dump(tree)}", [name for line in lines for name in _imported(line)]
+
+
+def _imported(line: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(line, ast.Import):
+        return [alias.name for alias in line.names]
+    assert line.module is not None
+    nested = [f"{line.module}.{alias.name}" for alias in line.names]
+    return [line.module, *(name for name in nested if _is_module(name))]
+
+
+def _read(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec is not None, module
     assert spec.origin is not None, module
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _keep(tree: ast.AST, wanted: Callable[[Any], bool]) -> None:
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
-    return tree
+        for field in ("body", "orelse", "finalbody"):
+            lines = getattr(node, field, None)
+            if isinstance(lines, list) and lines:
+                lines[:] = [line for line in lines if wanted(line)] or [ast.Pass()]
 
 
-@functools.cache
-def _bare_code(module: str) -> str:
-    return _plain_dump(_bare_tree(module))
+def _is_own_import(node: Any) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").partition(".")[0] == "trustmm"
+    return isinstance(node, ast.Import) and all(alias.name.partition(".")[0] == "trustmm" for alias in node.names)
+
+
+def _is_for_types(node: Any) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _plain_dump(node: Any) -> str:

@@ -1,8 +1,10 @@
 """The folder of a finished job: written once, atomically, and read again when the same job is asked for."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,29 @@ from numpy.typing import NDArray
 
 from trustmm.store.files import atomic
 
+log = logging.getLogger(__name__)
 RESULT = "result.json"
+SCHEMA: Mapping[str, type | tuple[type, ...]] = {
+    "job_id": str,
+    "options": Mapping,
+    "dataset_digest": str,
+    "content_digest": str,
+    "code_digest": str,
+    "dataset": str,
+    "config": Mapping,
+    "environment": Mapping,
+    "inputs": Sequence,
+    "seconds": (int, float),
+    "ended": str,
+    "valid": Mapping,
+    "test": Mapping,
+    "test_by_mask": Mapping,
+    "diagnostics": Mapping,
+    "evaluated_users": int,
+    "best_epoch": int,
+    "epochs": int,
+}
+"""What every ``result.json`` holds, and of which kind; there may be more."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +54,40 @@ class Stored:
 
 
 def read_result(folder: Path, job_id: str) -> Stored | None:
-    """The finished job in `folder`, or None if there is none or it belongs to another identity."""
+    """The finished job in `folder`, or None if there is none that can be used; one that cannot is named in the log."""
     path = folder / RESULT
     if not path.is_file():
         return None
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    return Stored(folder, summary) if summary.get("job_id") == job_id else None
+    try:
+        summary = load_summary(path)
+    except ValueError as error:
+        log.warning("%s; it is not used", error)
+        return None
+    if summary["job_id"] != job_id:
+        log.warning("the result %s belongs to another job: %s, not %s; it is not used", path, summary["job_id"], job_id)
+        return None
+    return Stored(folder, summary)
+
+
+def load_summary(path: Path) -> Mapping[str, Any]:
+    """A ``result.json``; ValueError that names the file and what is wrong with it."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        check_summary(summary)
+    except ValueError as error:
+        raise ValueError(f"{path} is no result of a job: {error}") from error
+    return dict(summary)
+
+
+def check_summary(summary: Any) -> None:
+    """ValueError unless this has everything that `SCHEMA` lists."""
+    if not isinstance(summary, Mapping):
+        raise ValueError(f"expected a mapping, got {type(summary).__name__}")
+    for key, kind in SCHEMA.items():
+        if not isinstance(summary.get(key), kind):
+            wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"{key} must be a {wanted}, got {summary.get(key)!r}")
+    datetime.fromisoformat(summary["ended"])
 
 
 def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
@@ -71,7 +123,10 @@ def write_result(folder: Path, summary: Mapping[str, Any], per_user: Mapping[str
         folder: ``outputs/JOB_ID``.
         summary: plain finite values: identity, configuration, versions, times and what the job found.
         per_user: the evaluated ``users`` and, by ``mask/metric``, their test values.
+
+    Raises: ValueError if the summary is not what `SCHEMA` says.
     """
+    check_summary(summary)
     with atomic(folder / "per_user.npz") as path:
         np.savez_compressed(path, **per_user)  # type: ignore[arg-type]
     with atomic(folder / RESULT) as path:

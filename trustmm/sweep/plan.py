@@ -13,19 +13,19 @@ chooses as it goes (Optuna) does the same by hand::
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
-from trustmm.store.identity import DataIdentity
+from trustmm.store.identity import PARTS, DataIdentity, differences
 from trustmm.store.job_folder import read_result
-from trustmm.store.sweep_folder import record_cell, write_failures
+from trustmm.store.sweep_folder import read_cells, record_cell, write_failures
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from trustmm.report.page.sweep import Pivot
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import NoTracking, Status
-    from trustmm.tracking.mlflow.view import SweepSummary
+    from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
+SHOWN = 5
+"""Differences that a line spells out."""
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the overrides of a job to its configuration, Hydra's node included."""
 
@@ -87,14 +89,18 @@ class Sweep:
         cells = [self._build(words, first_number + place) for place, words in enumerate(overrides)]
         self._read_data(cells)
         self._open_parents(cells)
-        tasks = []
+        tasks, identities = [], []
         for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
-            job_id = identity_facts(cell, self._identities[_data_key(cell)])["job_id"]
+            facts = identity_facts(cell, self._identities[_data_key(cell)])
+            job_id = facts["job_id"]
             task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
-            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute())
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts)
             self._planned[task.number] = _Planned(cell, assignment)
             tasks.append(task)
+            identities.append(facts)
+        for line in changed_cells(self.folder, tasks, identities):
+            log.info("%s", line)
         return tasks
 
     def assignment(self, task: Task) -> Assignment:
@@ -152,7 +158,7 @@ class Sweep:
 
     def _summary(self, table: "Pivot | None") -> "SweepSummary":
         from trustmm.report.page.sweep import axes_of, metrics_of, params_of
-        from trustmm.tracking.mlflow.view import SweepSummary
+        from trustmm.tracking.view import SweepSummary
 
         cells = [cell_name(planned.task) for planned in self._planned.values()]
         axes = list(axes_of(cells)[0]) if cells else []
@@ -222,6 +228,27 @@ class Sweep:
                 self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
             except TrackingError as error:
                 raise ValueError(str(error)) from error
+
+
+def changed_cells(folder: Path, tasks: Sequence[Task], identities: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why cells that this sweep has finished before are other jobs now, a line for each reason with its cells.
+
+    Args:
+        folder: of the sweep.
+        tasks: as they are now.
+        identities: of the tasks, see `identity_facts`.
+    """
+    before = {row["cell"]: row["job_id"] for row in read_cells(folder)}
+    found: dict[str, list[str]] = {}
+    for task, facts in zip(tasks, identities, strict=True):
+        old = before.get(cell_name(task), task.job_id)
+        stored = None if old == task.job_id else read_result(task.folder.with_name(old), old)
+        if stored is not None:
+            was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
+            parts = differences(was, facts)
+            more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
+            found.setdefault("; ".join([*parts[:SHOWN], *more]), []).append(f"{old} -> {task.job_id}")
+    return [f"{len(jobs)} finished cells are other jobs now ({jobs[0]}): {why}" for why, jobs in found.items()]
 
 
 def cell_name(task: Task) -> str:

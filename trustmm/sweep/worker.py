@@ -12,7 +12,7 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Assignment:
     parent_run_id: str | None
     """Run of the sweep in the tracking store, initialised by the controller."""
     sweep_folder: Path
+    identity: "Mapping[str, Any]" = field(default_factory=dict)
+    """The parts that the controller made the job's id of, to say which one differs here; see `identity_facts`."""
 
     @property
     def outcome_file(self) -> Path:
@@ -84,14 +86,16 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
 
     from trustmm.run.cell import build_cell, identity_facts
     from trustmm.run.reuse import run_or_reuse
+    from trustmm.store.identity import differences
 
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
     cell = build_cell(config, assignment.choices)
     data = _read(cell, assignment, on_run)
-    found = identity_facts(cell, data.identity)["job_id"]
-    if found != assignment.task.job_id:
-        raise ValueError("the data or the program changed after the sweep was prepared; repeat its command")
+    found = identity_facts(cell, data.identity)
+    if found["job_id"] != assignment.task.job_id:
+        parts = differences(assignment.identity, found) or [f"id: {assignment.task.job_id}, now {found['job_id']}"]
+        raise ValueError(f"this job changed after the sweep was prepared, repeat its command; {'; '.join(parts)}")
     return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
 
 

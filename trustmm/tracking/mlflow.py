@@ -17,7 +17,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-from trustmm.tracking.mlflow.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 from trustmm.tracking.mlflow_run import (
     INCOMPLETE,
     DatasetInfo,
@@ -33,6 +32,7 @@ from trustmm.tracking.mlflow_run import (
     short,
     tag_values,
 )
+from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 
 __all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
 

@@ -5,9 +5,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
+
+from trustmm.store.identity import differences
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +47,11 @@ class FileCheckpoint:
     Args:
         path: of the file.
         key: identity of the training; a file that holds another is not used.
+        environment: of this process, kept with the state.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self.path, self.key = path, key
+    def __init__(self, path: Path, key: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.path, self.key, self.environment = path, key, dict(environment)
         self._partial = path.with_name(f"{path.name}.partial")  # one name: what kills leave behind does not pile up
 
     def load(self) -> Mapping[str, Any] | None:
@@ -59,15 +63,19 @@ class FileCheckpoint:
         except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             log.warning("ignored the checkpoint %s, which is damaged: %s", self.path, str(error).partition("\n")[0])
             return None
-        if not isinstance(found, dict) or found.get("key") != self.key:
-            log.warning("ignored the checkpoint %s, which belongs to another job", self.path)
+        key = found.get("key") if isinstance(found, dict) else None
+        if key != self.key:
+            log.warning("ignored the checkpoint %s, which belongs to another job: %s, not %s", self.path, key, self.key)
             return None
+        changed = differences(found.get("environment") or self.environment, self.environment)
+        if changed:
+            log.info("the checkpoint %s was made in another environment: %s", self.path, "; ".join(changed))
         return found["state"]
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"key": self.key, "state": dict(state)}, self._partial)
+        torch.save({"key": self.key, "environment": self.environment, "state": dict(state)}, self._partial)
         self._partial.replace(self.path)
 
     def clear(self) -> None:

@@ -1,13 +1,18 @@
 """What makes a cell of its own, and which cells are compared."""
 
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any
+
 import pytest
 
-from tests.report.conftest import Sweep
+from tests.report.conftest import Sweep, make_summary
 from trustmm.report.runs.cells import axes_of, cells, draw_of, exact, plain
 from trustmm.report.runs.order import in_order
 from trustmm.report.runs.read import read_sweeps
 from trustmm.report.table.paper import table2
 from trustmm.report.table.study import contrasts, difference_table, robustness_table
+from trustmm.store.job_folder import write_result
 
 R10 = "test/recall@10"
 
@@ -30,6 +35,48 @@ def test_an_option_set_to_nothing_is_another_condition(sweep: Sweep) -> None:
     table = read_sweeps([sweep.folder]).table
     assert axes_of(table) == ["training.learning_rate"]
     assert [cell.interval.estimate for cell in cells(table, axes_of(table), R10)] == [0.1, 0.3]
+
+
+def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in node.items():
+        yield from leaves(value, (*path, key)) if isinstance(value, dict) and value else [(*path, key)]
+
+
+CELL = {"rectifier": "mr", "edit": "both", "op": "complete", "eta": 0.2, "eta_of": {"textual": 0.1}, "eta_e": 0.1}
+OPTIONS = make_summary(0.1, CELL | {"kind": "normal"})["options"]
+SCIENCE = [path for path in leaves(OPTIONS) if path not in (("_target_",), ("corruption", "seed"))]
+
+
+@pytest.mark.parametrize("path", SCIENCE, ids=".".join)
+def test_two_jobs_with_different_options_are_two_cells(path: tuple[str, ...], sweep: Sweep) -> None:
+    """Whatever the option: the class of an optimiser, a share in its last digit."""
+    *parents, key = path
+    for place in (0, 1):
+        summary = make_summary(0.1 + place, CELL | {"kind": "normal"})
+        node = reduce(lambda inner, name: inner[name], parents, summary["options"])
+        value = node[key]
+        if place:
+            node[key] = (
+                value + 1e-9 if isinstance(value, float) else value + 1 if isinstance(value, int) else f"{value}x"
+            )
+        summary["job_id"] = f"{place}" * 16
+        write_result(sweep.outputs / summary["job_id"], summary, {})
+        sweep.record(f"cell={place}", summary["job_id"])
+    runs = read_sweeps([sweep.folder])
+    assert not runs.superseded
+    assert len(cells(runs.table, axes_of(runs.table), R10)) == 2
+
+
+def test_two_optimisers_are_two_cells_with_their_names(sweep: Sweep) -> None:
+    for name, value in (("adam.Adam", 0.1), ("adamw.AdamW", 0.2)):
+        for seed in (0, 1):
+            sweep.add(value, optimizer=f"torch.optim.{name}", seed=seed)
+    table = read_sweeps([sweep.folder]).table
+    found = cells(table, axes_of(table), R10)
+    assert [(cell.values["training.optimizer._target_"], len(cell.by_seed)) for cell in found] == [
+        ("torch.Adam", 2),
+        ("torch.AdamW", 2),
+    ]
 
 
 def test_how_many_users_are_scored_at_once_is_no_condition(sweep: Sweep) -> None:

@@ -122,6 +122,8 @@ class Pair:
 def pairs(table: pd.DataFrame, choice: str, base: str, metric: str, axes: Sequence[str] | None = None) -> list[Pair]:
     """Every cell whose `choice` is not `base`, minus the base cell with the same other options, over common seeds.
 
+    Two jobs whose data hold different values are no pair, whatever their options say.
+
     Args:
         table: finished jobs.
         choice: such as "rectifier"; axes of that choice ("rectifier.lam") belong to the treated cell alone where the
@@ -162,7 +164,8 @@ def _pair(
     left, right = (rows.set_index("seed") for rows in (treated, base))
     if not (left.index.is_unique and right.index.is_unique):
         raise ValueError(f"cells of {choice} must have one job a seed: other options vary that tell no cells apart")
-    seeds = [seed for seed in sorted(left.index) if seed in right.index]
+    common = [seed for seed in sorted(left.index) if seed in right.index]
+    seeds = [seed for seed in common if left.at[seed, "content_digest"] == right.at[seed, "content_digest"]]
     differences = {int(seed): float(left.at[seed, metric] - right.at[seed, metric]) for seed in seeds}
     jobs = {int(seed): (str(left.at[seed, "job_id"]), str(right.at[seed, "job_id"])) for seed in seeds}
     shared, own = axes

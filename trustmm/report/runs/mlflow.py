@@ -42,7 +42,7 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
     for run in found:
         path = _download(client, run, cache) if run.info.status == "FINISHED" else None
         if path is not None:
-            about = {"cell": run.info.run_name, "run_id": run.info.run_id, "time": run.info.end_time / 1000}
+            about = {"cell": run.info.run_name, "run_id": run.info.run_id}
             rows.append(row(path) | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
         elif run.info.status != "RUNNING":
             failures.append(_failure(run))

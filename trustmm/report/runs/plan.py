@@ -51,10 +51,10 @@ def _experiment(name: str) -> dict[str, str]:
 
 
 def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of a mapping with their dotted keys; what starts with an underscore is left out."""
+    """Leaves of a mapping with their dotted keys; of what starts with an underscore only the class counts."""
     if isinstance(node, Mapping):
         for name, value in node.items():
-            if not name.startswith("_"):
+            if name == "_target_" or not name.startswith("_"):
                 yield from flatten(value, f"{key}.{name}" if key else name)
     else:
         yield key, node

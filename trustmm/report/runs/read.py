@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from trustmm.options.config import config_folder
 from trustmm.report.runs.order import sort_key
 from trustmm.report.runs.plan import Plan, flatten, plan_of, same_cell
+from trustmm.store.identity import class_name
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY, read_cells
 
@@ -21,7 +23,7 @@ FAILED = "failed.csv"
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
 MASKS = ("clean", "corrupted", "edited")
-_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "rectifier.matching", "edit.where", "evaluation.batch_size"})
+_NOT_OPTIONS = frozenset({"dataset.root", "dataset.name", "evaluation.batch_size"})
 """What a label says already, and what moves no number: earlier jobs recorded how many users are scored at once."""
 
 
@@ -54,6 +56,8 @@ class Runs:
     """Planned cells that nothing is known of."""
     superseded: Sequence[str] = ()
     """Older results of a cell that has a newer one."""
+    unplanned: Sequence[str] = ()
+    """Recorded cells that the template of their folder, as it is now, does not plan."""
     names: Sequence[str] = ()
     """Templates that the sweeps came from."""
     sources: Sequence[str] = ()
@@ -93,7 +97,8 @@ def combine(parts: Sequence[Runs]) -> Runs:
         table,
         [failure for part in parts for failure in part.failures],
         [cell for part in parts for cell in part.absent],
-        (),
+        list(dict.fromkeys(line for part in parts for line in part.superseded)),
+        list(dict.fromkeys(cell for part in parts for cell in part.unplanned)),
         list(dict.fromkeys(name for part in parts for name in part.names)),
         [source for part in parts for source in part.sources],
         [search for part in parts for search in part.searches],
@@ -111,7 +116,7 @@ def _newest(runs: Runs) -> Runs:
     table = table.loc[cell.index]
     older = cell.duplicated(keep="last")
     lines = [f"{line.folder} (code {line.code_digest[:8]})" for line in table[older].itertuples()]
-    return replace(runs, table=_in_order(table[~older]), superseded=lines)
+    return replace(runs, table=_in_order(table[~older]), superseded=list(dict.fromkeys([*runs.superseded, *lines])))
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -132,12 +137,12 @@ _GROUPS = frozenset({"corruption", "prior", "rectifier", "edit", "backbone", "tr
 
 
 def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
-    """Folders of data with one name and several contents get the digest into their label."""
-    own = table["dataset"] != "synthetic"
-    contents = table[own].groupby("dataset")["dataset_digest"].transform("nunique")
-    several = contents.reindex(table.index, fill_value=0) > 1
-    named = table["dataset"] + "#" + table["dataset_digest"].str[:6]
-    return table.assign(dataset=table["dataset"].where(~several, named))
+    """Data with the same name and options and several contents get the digest into their label: nothing pairs them."""
+    plain = table.assign(dataset=table["dataset"].str.partition("#")[0])
+    options = ["dataset", *(key for key in options_in(table) if key.startswith("dataset."))]
+    several = plain.groupby(options, dropna=False)["content_digest"].transform("nunique") > 1
+    named = plain["dataset"] + "#" + plain["content_digest"].str[:6]
+    return plain.assign(dataset=plain["dataset"].where(~several, named))
 
 
 def _read_folder(folder: Path) -> Runs:
@@ -160,10 +165,11 @@ def _read_folder(folder: Path) -> Runs:
     known = [*(cell["cell"] for cell in cells), *(failure.cell for failure in failures)]
     absent = [cell for cell in plan.cells if not any(same_cell(cell, other) for other in known)]
     matched = len(absent) < len(plan.cells)  # otherwise the folder was filled by another command
+    others = [cell["cell"] for cell in cells if not any(same_cell(cell["cell"], planned) for planned in plan.cells)]
     never = [Failure(cell, "ABSENT", "never recorded", plan.values(cell)) for cell in absent if matched]
     names = [plan.name] if plan.name else []
     searches = [str(folder)] if any(folder.rglob(STUDY)) else []
-    return Runs(pd.DataFrame(rows), failures, never, (), names, [str(folder)], searches)
+    return Runs(pd.DataFrame(rows), failures, never, (), others if matched else (), names, [str(folder)], searches)
 
 
 def _failed(folder: Path, plan: Plan) -> list[Failure]:
@@ -207,11 +213,14 @@ def row(path: Path) -> dict[str, Any]:
         "rectifier": rectifier_label(options["rectifier"]),
         "edit": edit_label(options["edit"]),
     }
+    flat = {key: class_name(value) if key.endswith("._target_") else value for key, value in flat.items()}
     eta_of = dict(options["corruption"].get("eta_of") or {})  # only what differs from eta: a zero counts
     named = {key: value for key, value in flat.items() if not key.startswith("corruption.eta_of")}
     damaged = bool(options["corruption"]["eta"] or eta_of)
     named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
-    named |= {"corruption.eta_of": " ".join(f"{name}={value:g}" for name, value in sorted(eta_of.items())) or None}
+    named |= {
+        "corruption.eta_of": " ".join(f"{name}={_exact(value)}" for name, value in sorted(eta_of.items())) or None
+    }
     kept = {key: value for key, value in named.items() if key not in _NOT_OPTIONS}
     return {
         **_facts(summary, path),
@@ -224,18 +233,18 @@ def row(path: Path) -> dict[str, Any]:
 
 
 def _facts(summary: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    versions = summary.get("versions", {})
     return {
         "job_id": summary["job_id"],
         "folder": str(path.parent),
-        "time": path.stat().st_mtime,
+        "time": _ended(summary, path),
         "code_digest": summary["code_digest"],
         "stages": " ".join(sorted(set(_targets(summary["options"])))),
         "dataset_digest": summary["dataset_digest"],
+        "content_digest": summary.get("content_digest", summary["dataset_digest"]),
         "modalities": dict(summary["config"]["dataset"].get("modalities") or {}),
         "statistics": summary.get("dataset_statistics"),
-        "versions": {name: value for name, value in versions.items() if name != "device"},
-        "device": versions.get("device", ""),
+        "environment": dict(summary.get("environment", {})),
+        "inputs": list(summary.get("inputs", ())),
         "seconds": summary["seconds"],
         "evaluated_users": summary["evaluated_users"],
         "filter": summary["config"]["evaluation"].get("filter", "clean"),
@@ -243,11 +252,20 @@ def _facts(summary: Mapping[str, Any], path: Path) -> dict[str, Any]:
     }
 
 
+def _ended(summary: Mapping[str, Any], path: Path) -> float:
+    """When a job ended, in seconds; earlier results did not say it."""
+    return datetime.fromisoformat(summary["ended"]).timestamp() if "ended" in summary else path.stat().st_mtime
+
+
 def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
     table = {f"{split}/{name}": value for split in ("test", "valid") for name, value in summary[split].items()}
     masks = summary["test_by_mask"]
     table |= {f"{mask}/{name}": value for mask in MASKS for name, value in masks.get(mask, {}).items()}
     return table | {f"diagnostics/{name}": value for name, value in summary["diagnostics"].items()}
+
+
+def _exact(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
 
 
 def _plain(value: Any) -> Any:
@@ -258,7 +276,7 @@ def _plain(value: Any) -> Any:
 def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
-            yield str(node["_target_"])
+            yield class_name(str(node["_target_"]))
         for value in node.values():
             yield from _targets(value)
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from trustmm.report.runs.cells import axes_of, draw_of, gaps, key_of, name_cell
 from trustmm.report.runs.read import Runs
+from trustmm.report.table.environment import legend
 from trustmm.store.sweep_folder import STUDY
 
 SHOWN = 8
@@ -33,6 +34,7 @@ def caption_facts(runs: Runs, table: pd.DataFrame | None = None) -> str:
     missing = len(lost) + len(runs.absent)
     facts += [f"{_count(missing, 'cell')} missing, {_count(len(runs.failures), 'job')} failed."]
     facts += ["**Several versions of the code are mixed.**" if code_versions(rows) else ""]
+    facts += ["**Data of one name differ, and are not compared.**" if differing_data(rows) else ""]
     return " ".join(fact for fact in facts if fact)
 
 
@@ -63,10 +65,12 @@ def provenance(runs: Runs) -> list[str]:
     lines += _list("Missing, though other cells have this seed", [f"`{line}`" for line in gaps(runs)])
     lines += _list("Planned and never finished or failed", [f"`{name_cell(cell, axes)}`" for cell in runs.absent])
     lines += [f"Drawn by a sampler: {page} shows what mattered, by validation." for page in _search_pages(runs)]
+    lines += _list("Recorded, but no longer planned by the folder's command", [f"`{cell}`" for cell in runs.unplanned])
     lines += _list("Older results of a cell that has a newer one, not used", runs.superseded)
     if len(table):
         lines += _list("**Several versions of the code are mixed**", code_versions(table))
-        lines += _list("**Several environments are mixed**", environments(table))
+        lines += _list("**Data differ though their options agree; they are not compared**", differing_data(table))
+        lines += ["Environments:", *(f"  - {line}" for line in legend(table))]
         lines += _hidden(table)
     return lines
 
@@ -100,15 +104,10 @@ def code_versions(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def environments(table: pd.DataFrame) -> list[str]:
-    """Versions of libraries and devices, where there are several."""
-    kinds = table.apply(lambda line: _environment(line["versions"], line["device"]), axis=1)
-    counts = kinds.value_counts()
-    return [f"{kind} ({_count(n, 'job')})" for kind, n in counts.items()] if len(counts) > 1 else []
-
-
-def _environment(versions: dict[str, str], device: str) -> str:
-    return ", ".join([*(f"{name} {value}" for name, value in sorted(versions.items())), device])
+def differing_data(table: pd.DataFrame) -> list[str]:
+    """Data sets of the same name and options that hold something else, with their digests in their labels."""
+    counts = table["dataset"].value_counts().sort_index()
+    return [f"{label} ({_count(n, 'job')})" for label, n in counts.items() if "#" in str(label)]
 
 
 def _list(title: str, items: Sequence[str]) -> list[str]:

@@ -30,6 +30,7 @@ from trustmm.report.runs.order import in_order
 from trustmm.report.runs.per_user import differences
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import caption_facts
+from trustmm.report.table.environment import legend, of_jobs, of_pair
 from trustmm.report.table.paper import short_metric
 from trustmm.report.table.table import Number, Table, interval_text, p_text
 from trustmm.seeding import stream
@@ -93,6 +94,7 @@ def difference_table(runs: Runs) -> Table:
     adjusted = holm([pair.interval.p for _, pair in found])
     kept = [axis for axis in ("rectifier", "edit") if any(pair.values.get(axis) for _, pair in found)]
     shown = [axis for axis in axes if axis not in ("rectifier", "edit") or axis in kept]
+    where = of_jobs(runs.table)
     rows = []
     for (metric, pair), p in zip(found, adjusted, strict=True):
         interval, options = pair.interval, {**pair.treated, **dict.fromkeys(("rectifier", "edit")), **pair.values}
@@ -100,7 +102,9 @@ def difference_table(runs: Runs) -> Table:
         numbers = [Number(pair.base), Number(interval.estimate, signed=True), share, interval_text(interval)]
         tests = [p_text(float(p)) if interval.num_seeds > 1 else "", *_per_user(runs, pair, metric)]
         labels = [plain(options.get(axis)) for axis in shown]
-        rows.append([*labels, pair.label, short_metric(metric), str(len(pair.by_seed)), *numbers, *tests])
+        rows.append(
+            [*labels, pair.label, short_metric(metric), str(len(pair.by_seed)), *numbers, *tests, of_pair(pair, where)]
+        )
     heads = ["base", "difference", "%", "95% interval, seeds", "p, Holm"]
     columns: list[str] = [
         *shown,
@@ -110,13 +114,16 @@ def difference_table(runs: Runs) -> Table:
         *heads,
         "95% interval, seeds x users",
         "users of one seed",
+        "environment",
     ]
     caption = (
         f"Differences paired by seed; the interval over seeds decides; Holm over the {len(found)} rows of this table. "
         "The interval over seeds x users (crossed bootstrap, from 5 seeds on) asks the same for new users as well. "
         "'users of one seed': p of a test over users for this trained pair only; it decides no claim. "
+        "'environment': of both jobs of each pair; 'B vs A' where the treated one is B's. "
     )
-    return Table("differences", "Paired differences", columns, rows, caption + caption_facts(runs))
+    notes = [f"Environment {line}." for line in legend(runs.table)] if rows else []
+    return Table("differences", "Paired differences", columns, rows, caption + caption_facts(runs), notes)
 
 
 def contrasts(table: pd.DataFrame, metric: str) -> list[Pair]:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from trustmm.options.checks import Count, NonNegative, Positive, Within, check_value
 from trustmm.process.signals import explain_termination
+from trustmm.process.threads import bound, variables
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome, work
@@ -194,13 +195,13 @@ def death(exit_code: int) -> str:
 
 
 def _start_server(threads: int) -> None:
-    """Start the fork server; its environment tells OpenMP its threads, and torch how to ask for GPUs.
+    """Start the fork server; its environment tells OpenMP and BLAS their threads, and torch how to ask for GPUs.
 
     Asked in the usual way, torch initialises CUDA, and then no forked process can use it.
     """
     from multiprocessing import forkserver
 
-    needed = {"OMP_NUM_THREADS": str(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    needed = {**variables(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     before = {name: os.environ.get(name) for name in needed}
     os.environ.update(needed)
     try:
@@ -224,11 +225,8 @@ def run_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the controller tells us
     threading.Thread(target=_end_with, args=(lifeline, grace), daemon=True).start()
     os.environ.update(environment)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to(assignment)
-    import torch
-
-    torch.set_num_threads(threads)
+    bound(threads)
     outcome = run(assignment)
     log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())
     sys.exit(0 if outcome.status == "FINISHED" else 1)

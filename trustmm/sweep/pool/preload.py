@@ -6,7 +6,7 @@ No CUDA, no connection, no thread is started here: a forked process would not ha
 import importlib
 import pkgutil
 
-from trustmm.store.identity import code_digest
+from trustmm.store.identity import DIAGNOSTICS, remember_code
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation")
 MODULES = (
@@ -30,4 +30,4 @@ def stage_modules() -> list[str]:
 
 for _name in (*MODULES, *stage_modules()):
     importlib.import_module(_name)
-code_digest("trustmm.job", *stage_modules())
+remember_code("trustmm.job", *stage_modules(), *DIAGNOSTICS.values())

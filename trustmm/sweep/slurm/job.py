@@ -6,28 +6,29 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from trustmm.process.signals import explain_termination
-from trustmm.sweep.pool.pool import log_to
-from trustmm.sweep.worker import Assignment, forget_outcome, work
+from trustmm.process.threads import announce, bound, slurm_share
 
 
 def main(path: Path) -> int:
     """Run the assignment in the JSON file `path`; the exit status."""
+    threads = slurm_share()
+    announce(threads)  # before anything below loads a library that looks only once
+    from trustmm.sweep.pool.pool import log_to
+    from trustmm.sweep.worker import Assignment, forget_outcome, work
+
     signal.signal(signal.SIGUSR2, _time_is_up)
     assignment = Assignment.from_json(path.read_text(encoding="utf-8"))
     forget_outcome(assignment)  # of a run that was preempted
-    threads = min(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), len(os.sched_getaffinity(0)))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     log_to(assignment)
-    import torch
-
-    torch.set_num_threads(threads)
+    bound(threads)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but for `work`: Slurm repeats it while the outcome is written
     return 0 if work(assignment).status == "FINISHED" else 1
 
 
 def _time_is_up(number: int, frame: FrameType | None) -> None:
     """Slurm's warning before the time limit, which submitit asks for: end while there is time to say so."""
+    from trustmm.process.signals import explain_termination
+
     explain_termination("timeout: came near Slurm's time limit (hydra.launcher.timeout_min)")
     os.kill(os.getpid(), signal.SIGTERM)
 

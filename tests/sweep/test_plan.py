@@ -1,0 +1,40 @@
+"""A repeated sweep says why finished cells are other jobs now."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.conftest import make_summary
+from trustmm.store.identity import PARTS
+from trustmm.store.job_folder import write_result
+from trustmm.store.sweep_folder import record_cell
+from trustmm.sweep.engine import Task
+from trustmm.sweep.plan import changed_cells
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"code_digest": "beef"}, "code: c0de, now beef"),
+        ({"dataset_digest": "747bc6"}, "data: 3abb15, now 747bc6"),
+        ({"options": {"backbone": {"k": 5}}}, "option backbone.k: 10, now 5"),
+    ],
+)
+def test_why_finished_cells_run_again_is_one_line_with_both_values(
+    change: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    outputs, folder = tmp_path / "outputs", tmp_path / "outputs" / "sweeps" / "study"
+    facts = {"options": {"backbone": {"k": 10}}, "dataset_digest": "3abb15", "code_digest": "c0de"}
+    tasks = []
+    for seed in (0, 1):
+        summary = make_summary(0.1, {"seed": seed}) | facts
+        write_result(outputs / summary["job_id"], summary, {})
+        record_cell(folder, f"seed={seed}", summary["job_id"], None)
+        tasks.append(Task(seed, (f"seed={seed}",), f"new{seed}", outputs / f"new{seed}"))
+    assert facts.keys() <= set(PARTS)
+    [line] = changed_cells(folder, tasks, [facts | change] * 2)
+    assert line.startswith("2 finished cells are other jobs now (")
+    assert line.endswith(f" -> new0): {why}")
+    same = [Task(0, ("seed=0",), make_summary(0.1, {"seed": 0})["job_id"], outputs / "x")]
+    assert changed_cells(folder, same, [facts]) == []
