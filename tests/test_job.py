@@ -19,6 +19,7 @@ from trustmm.corruption.stress import StressTest
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit import prior_edit
 from trustmm.evaluation.full_ranking import MASKS, Evaluator, Scores
+from trustmm.graph import neighbours as neighbours_module
 from trustmm.job import Job, JobResult, run_job
 from trustmm.options.config import config_folder, register
 from trustmm.rectifier import mr
@@ -378,8 +379,9 @@ def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.Monk
     watch(mr, "sinkhorn")
     watch(mr, "mix")
     watch(prior_edit, "strongest_pairs")
-    for name in ("fit", "final_scorer", "repair_diagnostics", "edit_diagnostics", "cosine_neighbours"):
+    for name in ("fit", "final_scorer", "repair_diagnostics", "edit_diagnostics"):
         watch(job_module, name)
+    watch(neighbours_module, "unit_neighbours")
     run("backbone=lattice", *MR, *DAMAGED, "edit=both", "edit.op=complete", "edit.ratio=0.05")
     assert len(modes) == 10
     assert set().union(*modes.values()) == {True}

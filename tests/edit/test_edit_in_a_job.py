@@ -1,5 +1,6 @@
 """Edits within whole jobs: what the backbone is given, which negatives are drawn, how each mask scores one model."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -55,7 +56,7 @@ class Watched:
         self.train: TrainData
         self.result: JobResult = run_job(
             self.data,
-            replace(job, backbone=self._backbone),
+            replace(job, backbone=functools.partial(self._backbone)),
             cache=Cache(None),
             on_epoch=lambda stage, *_: self.stages.append(stage),
         )

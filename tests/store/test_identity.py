@@ -248,11 +248,11 @@ def test_a_moved_module_is_the_same_code(package: Write, tmp_path: Path) -> None
 
 def test_a_job_keeps_its_identity_when_the_module_of_a_stage_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     one = cell("dataset=sports", "dataset.root=/a", "backbone=freedom")
-    before = identity_facts(one, DATA.digest)
+    before = identity_facts(one, DATA.identity)
     code = identity._code
     monkeypatch.setattr(FREEDOM, "__module__", "trustmm.backbone.elsewhere")
     monkeypatch.setattr(identity, "_code", lambda name: code(name.replace("elsewhere", "freedom")))
-    after = identity_facts(one, DATA.digest)
+    after = identity_facts(one, DATA.identity)
     assert after["options"] != before["options"]
     assert after["job_id"] == before["job_id"]
 
@@ -272,7 +272,7 @@ def test_code_of_a_job_is_remembered_before_its_data_are_read(monkeypatch: pytes
     cell.cache_clear()
     built = cell(*BASE, "backbone=vbpr")
     monkeypatch.setattr(identity, "_read", lambda module: pytest.fail(f"{module} is read late"))
-    identity_facts(built, DATA.digest)
+    identity_facts(built, DATA.identity)
 
 
 @pytest.mark.parametrize("module", sorted(identity.PLUMBING | set(identity.DIAGNOSTICS.values())))
@@ -305,11 +305,11 @@ def test_changed_code_is_another_identity_of_the_jobs_that_use_it_alone(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = {name: cell(*overrides) for name, overrides in STAGES_OF.items()}
-    before = {name: identity_facts(one, DATA.digest)["job_id"] for name, one in cells.items()}
+    before = {name: identity_facts(one, DATA.identity)["job_id"] for name, one in cells.items()}
     code = identity._code
     changed = (code(module)[0] + "changed", code(module)[1])
     monkeypatch.setattr(identity, "_code", lambda name: changed if name == module else code(name))
-    after = {name: identity_facts(one, DATA.digest)["job_id"] for name, one in cells.items()}
+    after = {name: identity_facts(one, DATA.identity)["job_id"] for name, one in cells.items()}
     assert {name for name in STAGES_OF if before[name] != after[name]} == USED_BY[module]
 
 
