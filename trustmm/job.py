@@ -70,6 +70,7 @@ def run_job(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
+    on_model: Callable[[Backbone], None] = lambda model: None,
 ) -> JobResult:
     """Run one cell of a results table.
 
@@ -81,6 +82,7 @@ def run_job(
         cache: priors, rectified features and item graphs, shared by all jobs.
         on_epoch: told of every epoch of the prior and of the backbone.
         checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
+        on_model: given the trained backbone with its best weights.
 
     Raises: ValueError if the stages do not fit the data.
     """
@@ -105,6 +107,7 @@ def run_job(
         on_epoch=on_epoch,
         checkpoint=checkpoint,
     )
+    on_model(model)
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0
     diagnostics = repair_diagnostics(*features, repairs, damage, cold, device=device)

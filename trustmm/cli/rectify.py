@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trustmm.dataset.data import Dataset
-    from trustmm.job import Job
     from trustmm.rectifier.mr import Repair
 
 log = logging.getLogger(__name__)
@@ -48,6 +47,8 @@ def run(config: DictConfig) -> None:
     job, read_data, _ = build_stages(config)
     if not hasattr(job.rectifier, "lam"):
         raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
+    from trustmm.run.rectified import rectified
+
     data = read_data()
     if not data.features:
         raise ValueError(f"dataset {data.name!r} has no features to rectify")
@@ -55,8 +56,8 @@ def run(config: DictConfig) -> None:
     listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
-        features, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
-        facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
+        train, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+        facts = write_folder(workshop.folder, out.name, data, train.features, repairs, files, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
         provenance = {
@@ -71,30 +72,6 @@ def run(config: DictConfig) -> None:
     for name, one in facts.items():
         sys.stdout.write(f"{name}: {mismatch_words(one)}; most suspicious items in {out / one['suspects']}\n")
     sys.stdout.write(f"rectified {out}\n")
-
-
-def rectified(
-    data: "Dataset", job: "Job", cache: Cache
-) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"]]:
-    """Rectified features, and what was done to each modality: the first stages of a job.
-
-    Raises: ValueError if the rectifier does not fit the data.
-    """
-    from trustmm.job import trained_once
-    from trustmm.run.progress import progress
-
-    clean = data.as_train_data()
-    observed, damage = job.corruption(clean, observed=data.observed)
-    with progress() as show:
-        train, repairs = job.rectifier(
-            observed,
-            trained_once(job, observed, data, cache, show),
-            eta=damage.eta,
-            seed=job.seed,
-            cache=cache,
-            device=job.training.torch_device,
-        )
-    return train.features, repairs
 
 
 def write_folder(

@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 
 from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
 from trustmm.dataset.data import Features, TrainData
-from trustmm.graph.edges import Edges, IntArray
+from trustmm.graph.edges import Edges
+from trustmm.graph.free_pairs import free_pairs, num_free
 from trustmm.options.checks import Seed, Share, Within
 from trustmm.seeding import stream
-
-DRAW = 1 << 16
-"""Candidate pairs per draw; fixed, so that a longer list of added pairs starts like a shorter one."""
-ENUMERATE = 1 << 20
-"""Up to this many possible pairs the free ones are listed and shuffled, which also works when few are free."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +99,10 @@ class StressTest:
                 for part in (order[count:], order[:count])
             )
             return kept, none, lost
+        if count > num_free(observed):
+            raise ValueError(
+                f"corruption.eta_e asks for {count} new pairs, but only {num_free(observed)} are unobserved"
+            )
         added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
         return edges.union(added), added, none
 
@@ -127,32 +127,3 @@ def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) 
     damaged[chosen] = REPLACEMENTS[kind](clean_ID, chosen, rng)
     touched[chosen] = True
     return damaged, touched
-
-
-def free_pairs(observed: Edges, count: int, rng: np.random.Generator) -> Edges:
-    """`count` distinct pairs outside `observed`, uniform; more pairs from an equal stream contain fewer.
-
-    Raises: ValueError if there are not so many.
-    """
-    possible = observed.num_users * observed.num_items
-    if count > possible - len(observed):
-        raise ValueError(
-            f"corruption.eta_e asks for {count} new pairs, but only {possible - len(observed)} are unobserved"
-        )
-    draw = _shuffled_free_keys if possible <= ENUMERATE else _drawn_free_keys
-    return Edges.from_keys(np.sort(draw(observed, count, rng)), observed.num_users, observed.num_items)
-
-
-def _shuffled_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
-    free = np.setdiff1d(np.arange(observed.num_users * observed.num_items), observed.keys, assume_unique=True)
-    return rng.permutation(free)[:count]
-
-
-def _drawn_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
-    keys = np.empty(0, dtype=np.int64)
-    while len(keys) < count:
-        drawn = rng.integers(0, observed.num_users * observed.num_items, size=DRAW)
-        keys = np.concatenate([keys, drawn[~observed.contains(drawn)]])
-        _, first = np.unique(keys, return_index=True)
-        keys = keys[np.sort(first)]
-    return keys[:count]

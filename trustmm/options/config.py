@@ -28,6 +28,7 @@ class JobConfig:
     tracking: Any = MISSING
     seed: int = 0
     resume: bool = True
+    keep_model: bool | None = None
     output_dir: str = "outputs"
     cache_dir: str = "${output_dir}/cache"
 

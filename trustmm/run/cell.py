@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trustmm.tracking.mlflow import NoTracking
 
 log = logging.getLogger(__name__)
-UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
+UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume", "keep_model"})
 """Top-level keys that say where and how a job is kept."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""

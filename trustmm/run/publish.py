@@ -1,6 +1,6 @@
 """A job as its run in the tracking store sees it: tags and parameters first, then epochs, then what it found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from trustmm.training.course import Epoch
 
 
-def publish(stored: "Stored", tracked: "Run") -> None:
+MakePage = Callable[["Stored"], str]
+"""Draws the figures of a finished job into its folder, and returns its page as Markdown."""
+
+
+def publish(stored: "Stored", tracked: "Run", page: MakePage) -> None:
     """Final numbers, files and figures of a finished job, as its run in the tracking store."""
     if tracked.run_id is None:
         return
-    from trustmm.report.page.job import describe_job, draw_job
-
-    draw_job(stored)
+    note = page(stored)
     summary = stored.summary
     metrics = {f"test/{name}": value for name, value in summary["test"].items()}
     metrics |= {f"best_valid/{name}": value for name, value in summary["valid"].items()}
@@ -31,7 +33,7 @@ def publish(stored: "Stored", tracked: "Run") -> None:
     metrics |= {name: value for name, value in summary["diagnostics"].items() if value is not None}
     tracked.log_metrics(metrics | {"best_epoch": summary["best_epoch"], "seconds": summary["seconds"]})
     tracked.log_files(stored.folder)
-    tracked.set_tags({"mlflow.note.content": describe_job(stored)})
+    tracked.set_tags({"mlflow.note.content": note})
 
 
 def epoch_metrics(stage: str, epoch: "Epoch") -> dict[str, float]:

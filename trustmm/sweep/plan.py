@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
 from trustmm.store.job_folder import read_result
-from trustmm.store.sweep_folder import record_cell, write_failures
+from trustmm.store.sweep_folder import FinishedCell, record_cell, write_failures
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the overrides of a job to its configuration, Hydra's node included."""
+
+
+class MakePage(Protocol):
+    """Writes the files of a sweep's page into its folder, the figure if `drawn`; the page as Markdown."""
+
+    def __call__(self, folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,12 @@ class Sweep:
     Args:
         compose: Hydra's composition under the command line's configuration.
         folder: of the sweep; its name is the sweep's id, so the same command finds it again.
+        page: writes the table and the figure of the finished cells.
     """
 
-    def __init__(self, compose: Compose, folder: Path) -> None:
+    def __init__(self, compose: Compose, folder: Path, page: MakePage) -> None:
         self.folder = folder
+        self._page = page
         self._compose = compose
         self._planned: dict[int, _Planned] = {}
         self._digests: dict[str, str] = {}
@@ -144,20 +152,16 @@ class Sweep:
 
     def _summarise(self) -> str:
         """The files of the sweep's end; the table as Markdown."""
-        from trustmm.report.page.sweep import Row, draw, markdown, pivot, table_text
-
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
         failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
         write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
         stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
-        rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
+        rows = [
+            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
+        ]
         if not rows:
             return ""
-        (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
-        table = pivot(rows)
-        if any(run_id is not None for run_id in self._parents.values()):
-            draw(table).savefig(self.folder / "summary.png")
-        return markdown(table)
+        return self._page(self.folder, rows, drawn=any(run_id is not None for run_id in self._parents.values()))
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
@@ -168,6 +172,7 @@ class Sweep:
         try:
             choices = dict(config.hydra.runtime.choices)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            plain.keep_model = bool(plain.keep_model)
             cell = build_cell(plain, choices)
             return Cell(OmegaConf.create(plain_config(plain)), cell.choices, cell.job, cell.read_data, cell.tracking)
         finally:

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from trustmm.report.page.sweep import axes_of
 from trustmm.store.job_folder import Stored
+from trustmm.store.sweep_folder import varying_options
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.plan import cell_name
 
@@ -80,7 +80,7 @@ class SweepView:
 def short_names(tasks: Sequence[Task]) -> dict[int, str]:
     """By number: what tells a cell from the others, or all of its overrides where nothing does."""
     cells = [cell_name(task) for task in tasks]
-    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in axes_of(cells)]
+    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in varying_options(cells)]
     return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}
 
 

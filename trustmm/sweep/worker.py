@@ -5,7 +5,7 @@
 `read_outcome` says None. So every engine learns the same way what became of a task::
 
     controller                                     process
-    forget_outcome(assignment)                     work(assignment)
+    forget_outcome(assignment)                     work(assignment, page)
     ...start it, wait until it is gone...
     read_outcome(assignment) or Outcome("FAILED", "killed (signal 9), possibly out of memory")
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from trustmm.dataset.data import Dataset
     from trustmm.run.cell import Cell
+    from trustmm.run.publish import MakePage
     from trustmm.run.reuse import Finished
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,19 @@ class Assignment:
         return cls(**plain | {"task": Task(**task), "sweep_folder": Path(plain["sweep_folder"])})
 
 
-def work(assignment: Assignment) -> Outcome:
-    """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C."""
+def work(assignment: Assignment, page: "MakePage") -> Outcome:
+    """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C.
+
+    Args:
+        assignment: the task.
+        page: draws and describes the finished job.
+    """
     from trustmm.process.signals import Terminated, termination_as_exception
 
     runs: list[str | None] = [None]
     try:
         with termination_as_exception():
-            finished = _run(assignment, runs.append)
+            finished = _run(assignment, page, runs.append)
         outcome = Outcome("FINISHED", "", finished.run_id, finished.stored.summary["valid"])
     except (Terminated, KeyboardInterrupt) as end:
         outcome = Outcome("KILLED", str(end) or "interrupted", runs[-1])
@@ -78,7 +84,7 @@ def work(assignment: Assignment) -> Outcome:
     return outcome
 
 
-def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
+def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None], None]") -> "Finished":
     from omegaconf import DictConfig, OmegaConf
 
     from trustmm.run.cell import build_cell, identity_facts
@@ -91,7 +97,7 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
     found = identity_facts(cell, data.digest)["job_id"]
     if found != assignment.task.job_id:
         raise ValueError("the data or the program changed after the sweep was prepared; repeat its command")
-    return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
+    return run_or_reuse(cell, data, page, assignment.parent_run_id, on_run)
 
 
 def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":

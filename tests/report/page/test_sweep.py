@@ -3,12 +3,13 @@
 import csv
 import io
 
-from trustmm.report.page.sweep import Row, axes_of, draw, markdown, pivot, table_text
+from trustmm.report.page.sweep import draw, markdown, pivot, table_text
+from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 
-def row(cell: str, value: float) -> Row:
+def row(cell: str, value: float) -> FinishedCell:
     metrics = dict.fromkeys(("recall@10", "ndcg@10", "recall@20", "ndcg@20"), value)
-    return Row(
+    return FinishedCell(
         cell, f"run-{value}", {"valid": metrics, "test": metrics, "best_epoch": 3, "seconds": 1.5, "job_id": "j"}
     )
 
@@ -22,9 +23,9 @@ ROWS = [
 
 
 def test_axes_are_the_keys_that_vary() -> None:
-    assert axes_of(["a=1 b=2", "a=1 b=3 +c=4"]) == [{"b": "2", "c": ""}, {"b": "3", "c": "4"}]
-    assert axes_of(["a=1"]) == [{}]
-    assert axes_of([]) == []
+    assert varying_options(["a=1 b=2", "a=1 b=3 +c=4"]) == [{"b": "2", "c": ""}, {"b": "3", "c": "4"}]
+    assert varying_options(["a=1"]) == [{}]
+    assert varying_options([]) == []
 
 
 def test_numeric_key_makes_the_columns_in_order_and_seeds_are_together() -> None:

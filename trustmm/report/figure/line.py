@@ -1,6 +1,6 @@
-"""What all figures share: colours, lines with bands over seeds, titles, legends.
+"""What all figures share: lines with bands over seeds, titles, legends.
 
-Okabe and Ito's colours; every line has its own marker and dash too.
+Every line has its own colour, marker and dash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.evidence.statistics import over_seeds
+from trustmm.report.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from trustmm.report.runs.cells import Pair, describe, plain
+from trustmm.report.statistics import over_seeds
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files
-GREY, ORANGE, BLUE, GREEN, RED, PURPLE = "#555555", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
 LONG, SHORT, MIXED = (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2))
 Look = tuple[str, str, Any]
 """Colour, marker, dash."""

@@ -4,8 +4,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trustmm.report.palette import IN_TURN
+from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,18 +18,6 @@ SEEDS = ("seed", "corruption.seed", "dataset.seed")
 """Axes that are averaged over."""
 METRIC = "recall@10"
 COLUMNS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666", "#F0E442")
-"""Okabe and Ito's colours; a figure shows no more lines than there are colours."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One finished cell."""
-
-    cell: str
-    """Its overrides as the user typed them."""
-    run_id: str | None
-    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,17 +33,18 @@ class Pivot:
     """By line and column."""
 
 
-def axes_of(cells: Sequence[str]) -> list[dict[str, str]]:
-    """For each cell its value of every key that the cells do not all share."""
-    words = [dict(word.lstrip("+").partition("=")[::2] for word in cell.split(" ") if "=" in word) for cell in cells]
-    keys = list(dict.fromkeys(key for cell in words for key in cell))
-    varying = [key for key in keys if len({cell.get(key, "") for cell in words}) > 1]
-    return [{key: cell.get(key, "") for key in varying} for cell in words]
+def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str:
+    """Write ``summary.csv`` and, if `drawn`, ``summary.png`` into the folder of a sweep; its page as Markdown."""
+    (folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
+    table = pivot(rows)
+    if drawn:
+        draw(table).savefig(folder / "summary.png")
+    return markdown(table)
 
 
-def pivot(rows: Sequence[Row]) -> Pivot:
+def pivot(rows: Sequence[FinishedCell]) -> Pivot:
     """Test Recall@10 with the numeric key of most values as columns, seeds together."""
-    axes = axes_of([row.cell for row in rows])
+    axes = varying_options([row.cell for row in rows])
     keys = [key for key in (axes[0] if axes else {}) if key not in SEEDS]
     numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
     axis = max(numeric, key=lambda key: len({cell[key] for cell in axes}), default="")
@@ -74,9 +67,9 @@ def markdown(table: Pivot) -> str:
     return "\n".join([*lines, "", "All cells: Artifacts, summary.csv."])
 
 
-def table_text(rows: Sequence[Row]) -> str:
+def table_text(rows: Sequence[FinishedCell]) -> str:
     """One line per cell as CSV: the keys that vary, validation and test metrics, and where it lies."""
-    axes = axes_of([row.cell for row in rows])
+    axes = varying_options([row.cell for row in rows])
     text = io.StringIO()
     names = [f"{split}_{name}" for split in ("valid", "test") for name in COLUMNS]
     writer = csv.writer(text, lineterminator="\n")
@@ -96,15 +89,15 @@ def draw(table: Pivot) -> "Figure":
     matplotlib.use("Agg")
     figure = Figure(figsize=(6.5, 4), layout="constrained", dpi=120)
     axis = figure.subplots()
-    shown = table.lines[: len(COLOURS)]
+    shown = table.lines[: len(IN_TURN)]
     for number, line in enumerate(shown):
         found = {column: table.values[line, column] for column in table.columns if (line, column) in table.values}
         places = [float(column) if table.axis else float(number) for column in found]
         means = [mean(values) for values in found.values()]
         style = "o-" if table.axis else "s"
-        axis.plot(places, means, style, color=COLOURS[number], label=line, markersize=5)
+        axis.plot(places, means, style, color=IN_TURN[number], label=line, markersize=5)
         for place, values in zip(places, found.values(), strict=True):
-            axis.plot([place] * len(values), list(values), "o", color=COLOURS[number], alpha=0.35, markersize=3)
+            axis.plot([place] * len(values), list(values), "o", color=IN_TURN[number], alpha=0.35, markersize=3)
     axis.set(xlabel=table.axis, ylabel=f"test {METRIC}")
     if not table.axis:
         axis.set_xticks([])

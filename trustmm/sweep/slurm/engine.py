@@ -309,7 +309,7 @@ def _sbatch(executor: Any, batch: Path, count: int) -> str:
 
     executor.folder.mkdir(parents=True, exist_ok=True)
     executor.parameters["map_count"] = count
-    command = f'{executor.python} -u -m trustmm.sweep.slurm.job {shlex.quote(str(batch))}/"$SLURM_ARRAY_TASK_ID".json'
+    command = f'{executor.python} -u -m trustmm.cli.slurm_job {shlex.quote(str(batch))}/"$SLURM_ARRAY_TASK_ID".json'
     try:
         return str(executor._submit_command(command).job_id)
     except (FailedJobError, FailedSubmissionError) as error:

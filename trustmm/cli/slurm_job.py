@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from trustmm.cli.pages import work
 from trustmm.process.signals import explain_termination
 from trustmm.sweep.pool.pool import log_to
-from trustmm.sweep.worker import Assignment, forget_outcome, work
+from trustmm.sweep.worker import Assignment, forget_outcome
 
 
 def main(path: Path) -> int:

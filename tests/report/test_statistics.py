@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trustmm.report.evidence.statistics import (
+from trustmm.report.statistics import (
     area_under_curve,
     crossed_bootstrap,
     holm,
