@@ -13,6 +13,8 @@ _API = ("Dataset", "Model", "Rectified", "Result", "Results", "load", "rectify",
 
 def __getattr__(name: str) -> Any:
     """The name from `trustmm.api`, so that importing the package loads neither torch nor Hydra."""
+    if name in ("run", "sweep"):  # rooms of the package, too, which can be called
+        return importlib.import_module(f"trustmm.{name}")
     if name in _API:
         return getattr(importlib.import_module("trustmm.api"), name)
     raise AttributeError(f"module 'trustmm' has no attribute {name!r}")

@@ -21,6 +21,7 @@ COMMANDS = {
     "describe": Command("trustmm.cli.describe", "what a data set holds, as a page"),
     "prepare": Command("trustmm.cli.prepare", "your own reviews, texts and images as a data set folder"),
     "report": Command("trustmm.cli.report", "tables, figures, statistics and claims of finished jobs"),
+    "recommend": Command("trustmm.cli.recommend", "the best items of every user, from a finished job"),
     "winner": Command("trustmm.cli.winner", "the best options of a finished study, as an option of its own"),
     "demo": Command("trustmm.cli.demo", "the main question on embedded data, in minutes"),
     "quick-report": Command("trustmm.cli.quick_report", "all quick studies on embedded data, and their reports"),

@@ -21,10 +21,9 @@ def write_dataset(data: Dataset, folder: Path) -> None:
     labels = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
     with new_folder(folder, "the data set") as workshop:
         write_inter(workshop.folder / f"{data.name}.inter", users, items, labels)
-        features = {
-            name: {"file": feature_file(name), "shape": list(rows.shape)} for name, rows in data.features.items()
-        }
+        features = {}
         for name, rows in data.features.items():
+            features[name] = {"file": feature_file(name), "shape": list(rows.shape)}
             np.save(workshop.folder / feature_file(name), rows)
         facts = {"name": data.name, "made_by": f"trustmm {__version__}, arrays in memory", "features": features}
         write_provenance(workshop.folder, facts)

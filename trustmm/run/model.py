@@ -41,7 +41,7 @@ def save_weights(folder: Path, model: "Backbone") -> None:
     """Keep the weights of a model as ``model.npz``."""
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     with atomic(folder / WEIGHTS) as path:
-        np.savez(path, **state)  # type: ignore[arg-type]
+        np.savez(path, **state)
 
 
 def load_model(folder: Path) -> "Model":
@@ -126,7 +126,8 @@ class Model:
 
     @torch.no_grad()
     def _score_blocks(self, users: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        scorer: Any = self.backbone.scorer() if hasattr(self.backbone, "scorer") else self.backbone.embeddings()
+        backbone: Any = self.backbone
+        scorer = backbone.scorer() if hasattr(backbone, "scorer") else backbone.embeddings()
         for start in range(0, len(users), BLOCK):
             block = users[start : start + BLOCK]
             rows = torch.from_numpy(block)
