@@ -9,17 +9,15 @@ import numpy as np
 import torch
 
 from trustmm.backbone.base import Backbone
-from trustmm.corruption.stress import Damage, StressTest
+from trustmm.corruption.base import Corruption, Damage
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.alignment import edit_diagnostics
-from trustmm.edit.none import NoEdit
-from trustmm.edit.prior_edit import PriorEdit
+from trustmm.edit.base import Edit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
+from trustmm.rectifier.base import Rectifier
 from trustmm.rectifier.diagnostics import repair_diagnostics
-from trustmm.rectifier.mr import ModalityRectifier
-from trustmm.rectifier.none import NoRectifier
 from trustmm.seeding import stream
 from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
@@ -33,10 +31,10 @@ from trustmm.training.loop import OnEpoch, Training, fit, validate
 class Job:
     """The stages of a job, built and range-checked, waiting for data."""
 
-    corruption: StressTest
+    corruption: Corruption
     prior: LightGCNPrior
-    rectifier: NoRectifier | ModalityRectifier
-    edit: NoEdit | PriorEdit
+    rectifier: Rectifier
+    edit: Edit
     backbone: Callable[..., Backbone]
     training: Training
     evaluation: FullRanking
@@ -126,7 +124,7 @@ def check_fit(job: Job, data: Dataset) -> None:
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
             raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
-    if not data.features and (job.corruption.eta or not isinstance(job.rectifier, NoRectifier)):
+    if not data.features and (job.corruption.needs_features or not job.rectifier.idle):
         raise ValueError(
             f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
             "use corruption.eta=0 rectifier=none, or a dataset with features"
@@ -137,7 +135,7 @@ def check_fit(job: Job, data: Dataset) -> None:
                 f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
                 "user with training items"
             )
-    job.corruption.eta_by_modality(data.features)
+    job.corruption.check_fit(data.features)
     job.rectifier.check_fit(data.num_items)
     if hasattr(backbone, "check_fit"):
         backbone.check_fit(sorted(data.features), **getattr(job.backbone, "keywords", {}))

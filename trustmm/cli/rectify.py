@@ -45,7 +45,7 @@ def run(config: DictConfig) -> None:
     out = Path(config.out).expanduser()
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
-    if not hasattr(job.rectifier, "lam"):
+    if job.rectifier.idle:
         raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
     from trustmm.run.rectified import rectified
 
@@ -70,7 +70,8 @@ def run(config: DictConfig) -> None:
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():
-        sys.stdout.write(f"{name}: {mismatch_words(one)}; most suspicious items in {out / one['suspects']}\n")
+        where = f"; most suspicious items in {out / one['suspects']}" if "suspects" in one else ""
+        sys.stdout.write(f"{name}: {mismatch_words(one)}{where}\n")
     sys.stdout.write(f"rectified {out}\n")
 
 
@@ -104,10 +105,13 @@ def write_folder(
     facts: dict[str, dict[str, Any]] = {}
     for modality, matrix in features.items():
         np.save(folder / files[modality], matrix)
+        facts[modality] = {"file": files[modality], "shape": list(matrix.shape)}
+        if modality not in repairs:
+            continue
         repair, warm = repairs[modality], data.train.item_degree > 0
         eta_hat = float(repair.eta_hat)
         suspects = most_suspicious(repair.alignment, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
-        facts[modality] = {"file": files[modality], "shape": list(matrix.shape), "suspects": f"suspects_{modality}.csv"}
+        facts[modality] |= {"suspects": f"suspects_{modality}.csv"}
         facts[modality] |= {"rho": float(repair.rho), "mismatched_share": None if math.isnan(eta_hat) else eta_hat}
         facts[modality] |= {"items_without_training": int((~warm).sum())}
         write_suspects(folder / facts[modality]["suspects"], suspects, repair.alignment, names)
@@ -148,5 +152,5 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def mismatch_words(facts: Mapping[str, Any]) -> str:
     """The estimated share in words."""
-    share = facts["mismatched_share"]
+    share = facts.get("mismatched_share")
     return "share of mismatched items not estimated" if share is None else f"about {share:.0%} of the items mismatched"

@@ -13,36 +13,23 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
+from trustmm.corruption.base import Corruption, Damage
+from trustmm.corruption.kinds import Kind, Rows, replacement
 from trustmm.dataset.data import Features, TrainData
 from trustmm.graph.edges import Edges
 from trustmm.graph.free_pairs import free_pairs, num_free
-from trustmm.options.checks import Seed, Share, Within
+from trustmm.options.checks import Function, Seed, Share, Within
 from trustmm.seeding import stream
 
 
-@dataclass(frozen=True, eq=False)
-class Damage:
-    """What was injected. For diagnostics only: no method may see it, apart from the ratio `eta` (see `rho`)."""
-
-    eta: Mapping[str, float]
-    """Share of items with damaged features, by modality."""
-    touched: Mapping[str, NDArray[np.bool_]]
-    """The chosen items of each modality, (I,), the same for every kind; a moved row may come back to its item."""
-    added: Edges
-    """Spurious training pairs."""
-    deleted: Edges
-    """Lost training pairs."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class StressTest:
+class StressTest(Corruption):
     """Feature damage (Eq. 2 and its controls) and interaction noise.
 
     Raises: ValueError when called with data that lack a modality named in `eta_of`, or free pairs to add.
     """
 
-    kind: Kind
+    kind: Kind | Function
     """What the chosen items get instead of their features: `permute` is Eq. 2, the others are controls."""
     eta: Share
     """Share of items whose features are damaged, in every modality."""
@@ -52,6 +39,9 @@ class StressTest:
     """Below 0: share of training edges deleted; above: pairs added, as a share of the training edges."""
     seed: Seed
     """Of all draws."""
+
+    def __post_init__(self) -> None:
+        replacement(self.kind)
 
     def identity(self) -> Mapping[str, object]:
         """What determines the result.
@@ -64,6 +54,26 @@ class StressTest:
         seed = None if features_clean and not self.eta_e else self.seed
         kind = {} if features_clean or self.kind == "permute" else {"kind": self.kind}
         return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind}
+
+    @property
+    def needs_features(self) -> bool:
+        """See the base class."""
+        return bool(self.eta)
+
+    def words(self) -> list[str]:
+        """See the base class: eta, what differs from it, a kind that is not the paper's, noise."""
+        parts = [f"eta{self.eta:g}", *(f"{name}{eta:g}" for name, eta in sorted(self.eta_of.items()) if eta)]
+        parts += [self.kind] if self.kind != "permute" else []
+        return parts + ([f"etae{self.eta_e:g}"] if self.eta_e else [])
+
+    def tags(self) -> Mapping[str, object]:
+        """See the base class."""
+        ratios = {"eta": self.eta, "eta_e": self.eta_e}
+        return {**ratios, "corruption_seed": self.seed, "corruption_kind": self.kind}
+
+    def check_fit(self, features: Features) -> None:
+        """See the base class."""
+        self.eta_by_modality(features)
 
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.
@@ -112,7 +122,7 @@ def exact_share(share: float, count: int) -> int:
     return math.floor(Fraction(repr(share)) * count)
 
 
-def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
+def damage_rows(clean_ID: Rows, share: float, kind: str, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
     """Replace floor(share * I) uniformly chosen rows, the same for every kind.
 
     Returns: a new matrix (the input itself if nothing is chosen), and the chosen rows as a mask (I,).
@@ -124,6 +134,6 @@ def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) 
     chosen = stream(seed, "corruption", "features", name).permutation(len(clean_ID))[:count]
     rng = stream(seed, "corruption", "order" if kind == "permute" else kind, name)
     damaged = clean_ID.copy()
-    damaged[chosen] = REPLACEMENTS[kind](clean_ID, chosen, rng)
+    damaged[chosen] = replacement(kind)(clean_ID, chosen, rng)
     touched[chosen] = True
     return damaged, touched

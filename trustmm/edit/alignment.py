@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from trustmm.corruption.stress import Damage
+from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Dataset
 from trustmm.edit.proposal import Proposal, without
 from trustmm.edit.similarity import similarity

@@ -3,17 +3,16 @@
 from typing import Any
 
 from trustmm.dataset.data import TrainData
+from trustmm.edit.base import Edit
 from trustmm.edit.proposal import Proposal, nothing
 
 
-class NoEdit:
+class NoEdit(Edit):
     """The identity. Options of the other edits are accepted and ignored, so that sweeps compose.
 
     Args:
         options: any.
     """
-
-    needs_propagation = leaves_no_positives = False
 
     def __init__(self, **options: Any) -> None:
         pass

@@ -8,6 +8,7 @@ import torch
 
 from trustmm.corruption.stress import exact_share
 from trustmm.dataset.data import TrainData
+from trustmm.edit.base import Edit
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.proposal import Proposal, nothing
 from trustmm.edit.prune import weakest_edges
@@ -19,7 +20,7 @@ Where = Literal["train_only", "graph_only", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorEdit:
+class PriorEdit(Edit):
     """Prune the weakest training edges or add the strongest missing ones, in supervision, propagation or both."""
 
     op: Operation
@@ -42,12 +43,12 @@ class PriorEdit:
         return common | {"k_user": self.k_user, "k_item": self.k_item, "exclude_heldout": self.exclude_heldout}
 
     @property
-    def leaves_no_positives(self) -> bool:
+    def leaves_no_positives(self) -> bool:  # type: ignore[override]
         """Whether nothing is left to train on."""
         return self.op == "prune" and self.ratio == 1 and self.where != "graph_only"
 
     @property
-    def needs_propagation(self) -> bool:
+    def needs_propagation(self) -> bool:  # type: ignore[override]
         """Whether it means nothing to a backbone that sends no messages."""
         return self.where == "graph_only"
 

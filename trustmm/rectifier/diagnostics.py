@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trustmm.corruption.stress import Damage
+from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Features
 from trustmm.evaluation.separation import auc, gini
 from trustmm.graph.neighbours import top_products, unit_rows

@@ -3,16 +3,17 @@
 from typing import Any
 
 from trustmm.dataset.data import TrainData
+from trustmm.rectifier.base import Rectifier
 
 
-class NoRectifier:
+class NoRectifier(Rectifier):
     """The identity. Options of the other rectifiers are accepted and ignored, so that sweeps compose.
 
     Args:
         options: any.
     """
 
-    oracle_rho = False
+    idle = True
 
     def __init__(self, **options: Any) -> None:
         pass
@@ -20,9 +21,6 @@ class NoRectifier:
     def identity(self) -> dict[str, Any]:
         """Nothing determines the result."""
         return {}
-
-    def check_fit(self, num_items: int) -> None:
-        """Any data fit."""
 
     def __call__(self, train: TrainData, prior: Any, **context: Any) -> tuple[TrainData, dict[str, Any]]:
         """The data as they are; the prior is not asked for."""

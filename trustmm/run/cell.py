@@ -40,13 +40,9 @@ class Cell:
 
     def name(self, dataset: str) -> str:
         """Of the run in the tracking store."""
-        damage, edit = self.job.corruption, self.choices["edit"]
-        parts = [self.choices["backbone"], dataset, f"eta{damage.eta:g}"]
-        parts += [f"{modality}{eta:g}" for modality, eta in sorted(damage.eta_of.items()) if eta]
-        parts += [damage.kind] if damage.kind != "permute" else []
-        parts += [f"etae{damage.eta_e:g}"] if damage.eta_e else []
-        parts += [self.choices["rectifier"]]
-        parts += [f"{self.config.edit.op}_{edit}"] if edit != "none" else []
+        edit = self.choices["edit"]
+        parts = [self.choices["backbone"], dataset, *self.job.corruption.words(), self.choices["rectifier"]]
+        parts += ["_".join(filter(None, (self.config.edit.get("op"), edit)))] if edit != "none" else []
         return "-".join([*parts, f"s{self.job.seed}"])
 
     def folder(self, job_id: str) -> Path:

@@ -51,11 +51,9 @@ def tracked_run(
 ) -> Iterator["Run"]:
     """The job's run in the tracking store, with a status that is true; `data` is None where they could not be read."""
     job = cell.job
-    corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
     digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
-    tags = dict(cell.choices) | corruption | digests | more
+    tags = dict(cell.choices) | dict(job.corruption.tags()) | digests | more
     tags |= {
-        "corruption_kind": job.corruption.kind,
         "seed": job.seed,
         "oracle_rho": str(job.rectifier.oracle_rho).lower(),
         "version": __version__,

@@ -96,6 +96,7 @@ def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     from trustmm.dataset.statistics import recorded_sizes
 
     return identity_facts(cell, data.digest) | {
+        "choices": dict(cell.choices),
         "dataset": data.name,
         "dataset_statistics": recorded_sizes(data),
         "config": public_config(cell.config),

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trustmm.store.plugins import is_ours, names_plugin
+
 VOLATILE = frozenset({"root", "device", "checkpoint_every"})
 """Options that say where and how, not what."""
 PLUMBING = frozenset(
@@ -18,6 +20,7 @@ PLUMBING = frozenset(
         "trustmm.store.digest",
         "trustmm.store.files",
         "trustmm.store.identity",
+        "trustmm.store.plugins",
         "trustmm.training.checkpoint",
     }
 )
@@ -51,18 +54,18 @@ def describe(stage: Any) -> Any:
 
 
 def targets(description: Any) -> list[str]:
-    """Modules of this package named by the classes in a description."""
+    """Modules of this package and of plugins, named by the classes and functions in a description."""
     if isinstance(description, Mapping):
-        own = description.get("_target_", "")
-        nested = [module for value in description.values() for module in targets(value)]
-        return [own.rpartition(".")[0], *nested] if own.startswith("trustmm.") else nested
+        own = str(description.get("_target_", ""))
+        nested = [module for key, value in description.items() if key != "_target_" for module in targets(value)]
+        return [own.rpartition(".")[0], *nested] if is_ours(own) else nested
     if isinstance(description, list):
         return [module for value in description for module in targets(value)]
-    return []
+    return [description.rpartition(".")[0]] if isinstance(description, str) and names_plugin(description) else []
 
 
 def code_digest(*modules: str) -> str:
-    """Hash of the code of these modules and of all modules of this package that they import, however deep.
+    """Hash of the code of these modules and of all modules of this package and of plugins that they import.
 
     Comments, docstrings and layout do not count: only a change that can move a number does.
     """
@@ -87,11 +90,11 @@ def _closure(modules: Sequence[str]) -> set[str]:
 def _imports(module: str) -> list[str]:
     names = []
     for node in ast.walk(_bare_tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trustmm"):
+        if isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
             nested = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [node.module, *(name for name in nested if _is_module(name))]
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.startswith("trustmm")]
+            names += [alias.name for alias in node.names if is_ours(alias.name)]
     return names
 
 

@@ -110,8 +110,8 @@ class Sweep:
         """Validation metrics that the task will have."""
         from trustmm.evaluation.metrics import NAMES
 
-        cutoffs = self._planned[task.number].cell.job.evaluation.cutoffs
-        return [f"{name}@{k}" for k in cutoffs for name in NAMES]
+        evaluation = self._planned[task.number].cell.job.evaluation
+        return [f"{name}@{k}" for k in evaluation.cutoffs for name in (*NAMES, *evaluation.metrics)]
 
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
