@@ -14,10 +14,10 @@ CHOICES = dict.fromkeys(LABELS, "none") | {"backbone": "freedom", "rectifier": "
 @pytest.mark.parametrize(
     ("overrides", "choices", "name"),
     [
-        (["corruption.eta=0.2"], {}, "freedom-baby-eta0.2-mr-s0"),
-        (["corruption.kind=normal", "seed=3"], {}, "freedom-baby-eta0-normal-mr-s3"),
-        (["corruption.eta_e=-0.1", "edit.op=prune"], {"edit": "both"}, "freedom-baby-eta0-etae-0.1-mr-prune_both-s0"),
-        (["+corruption.eta_of.visual=0.4"], {"rectifier": "none"}, "freedom-baby-eta0-visual0.4-none-s0"),
+        (["corruption.eta=0.2"], {}, "eta0.2-mr-freedom-s0-baby"),
+        (["corruption.kind=normal", "seed=3"], {}, "normal-mr-freedom-s3-baby"),
+        (["corruption.eta_e=-0.1", "edit.op=prune"], {"edit": "both"}, "etae-0.1-mr-prune_both-freedom-s0-baby"),
+        (["+corruption.eta_of.visual=0.4"], {"rectifier": "none"}, "visual0.4-freedom-s0-baby"),
     ],
 )
 def test_name_of_a_run_tells_its_cell(overrides: list[str], choices: Mapping[str, str], name: str) -> None:

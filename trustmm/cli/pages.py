@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trustmm.store.job_folder import Stored
@@ -31,6 +31,13 @@ def draw_study(report: "Report") -> None:
     from trustmm.report.page.study import draw_study
 
     draw_study(report)
+
+
+def evidence_page(picture: Path, paths: Any, metric: str, nominal: float) -> str:
+    """See `trustmm.report.page.evidence`."""
+    from trustmm.report.page.evidence import evidence_page
+
+    return evidence_page(picture, paths, metric, nominal)
 
 
 def work(assignment: "Assignment") -> "Outcome":

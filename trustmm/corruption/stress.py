@@ -61,8 +61,9 @@ class StressTest(Corruption):
         return bool(self.eta)
 
     def words(self) -> list[str]:
-        """See the base class: eta, what differs from it, a kind that is not the paper's, noise."""
-        parts = [f"eta{self.eta:g}", *(f"{name}{eta:g}" for name, eta in sorted(self.eta_of.items()) if eta)]
+        """See the base class: eta if any, what differs from it, a kind that is not the paper's, noise."""
+        parts = [f"eta{self.eta:g}"] if self.eta else []
+        parts += [f"{name}{eta:g}" for name, eta in sorted(self.eta_of.items()) if eta]
         parts += [self.kind] if self.kind != "permute" else []
         return parts + ([f"etae{self.eta_e:g}"] if self.eta_e else [])
 

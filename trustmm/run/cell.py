@@ -39,11 +39,11 @@ class Cell:
     tracking: "NoTracking"
 
     def name(self, dataset: str) -> str:
-        """Of the run in the tracking store."""
-        edit = self.choices["edit"]
-        parts = [self.choices["backbone"], dataset, *self.job.corruption.words(), self.choices["rectifier"]]
+        """Of the run in the tracking store: what a study varies first, for a table cuts names off at the end."""
+        rectifier, edit = self.choices["rectifier"], self.choices["edit"]
+        parts = [*self.job.corruption.words(), *([rectifier] if rectifier != "none" else [])]
         parts += ["_".join(filter(None, (self.config.edit.get("op"), edit)))] if edit != "none" else []
-        return "-".join([*parts, f"s{self.job.seed}"])
+        return "-".join([*parts, self.choices["backbone"], f"s{self.job.seed}", dataset])
 
     def folder(self, job_id: str) -> Path:
         """Where the result of this identity lies."""

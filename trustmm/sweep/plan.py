@@ -24,15 +24,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
 from trustmm.store.job_folder import read_result
-from trustmm.store.sweep_folder import FinishedCell, record_cell, write_failures
-from trustmm.sweep.engine import Outcome, Task
+from trustmm.store.pivot import metrics_of, params_of, pivot
+from trustmm.store.sweep_folder import FinishedCell, record_cell, varying_options, write_failures
+from trustmm.sweep.engine import Outcome, Task, cell_name
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.mlflow_run import public
 
 if TYPE_CHECKING:
     from trustmm.store.job_folder import Stored
+    from trustmm.store.pivot import Pivot
     from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -145,13 +148,25 @@ class Sweep:
             status: of the parent runs.
             note: Markdown of a sweeper that has written a report of its own, instead of all these.
         """
-        note = self._summarise() if note is None else note
+        from trustmm.sweep.show import say_end
+
+        table, note = self._summarise() if note is None else (None, note)
+        links = []
         for tracking, run_id in self._parents.items():
             if run_id is not None:
+                links.append(tracking.show_sweep(run_id, self._summary(table)))
                 tracking.finish_parent(run_id, status, self.folder, note)
+        say_end(self.folder, table, [link for link in links if link is not None])
 
-    def _summarise(self) -> str:
-        """The files of the sweep's end; the table as Markdown."""
+    def _summary(self, table: "Pivot | None") -> "SweepSummary":
+        from trustmm.tracking.view import SweepSummary
+
+        cells = [cell_name(planned.task) for planned in self._planned.values()]
+        axes = list(varying_options(cells)[0]) if cells else []
+        return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
+
+    def _summarise(self) -> "tuple[Pivot | None, str]":
+        """The files of the sweep's end; the table, and the same as Markdown."""
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
         failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
         write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
@@ -160,8 +175,9 @@ class Sweep:
             FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
         ]
         if not rows:
-            return ""
-        return self._page(self.folder, rows, drawn=any(run_id is not None for run_id in self._parents.values()))
+            return None, ""
+        drawn = any(run_id is not None for run_id in self._parents.values())
+        return pivot(rows), self._page(self.folder, rows, drawn=drawn)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
@@ -211,12 +227,6 @@ class Sweep:
                 self._parents[tracking] = tracking.parent(name, name=f"sweep-{name}", tags=tags, params={})
             except TrackingError as error:
                 raise ValueError(str(error)) from error
-
-
-def cell_name(task: Task) -> str:
-    """A cell as the user typed it, without what concerns Hydra."""
-    own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
-    return public(" ".join(own))
 
 
 def _data_key(cell: Cell) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from trustmm.report.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from trustmm.report.runs.cells import Pair, describe, plain
-from trustmm.report.statistics import over_seeds
+from trustmm.statistics.seeds import over_seeds
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files

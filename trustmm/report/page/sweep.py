@@ -2,35 +2,19 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from trustmm.report.palette import IN_TURN
+from trustmm.store.pivot import METRIC, Pivot, pivot
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEEDS = ("seed", "corruption.seed", "dataset.seed")
-"""Axes that are averaged over."""
-METRIC = "recall@10"
 COLUMNS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-
-
-@dataclass(frozen=True)
-class Pivot:
-    """Values by line and column, one per seed."""
-
-    lines: Sequence[str]
-    """Name of each combination of the axes that are neither averaged over nor the columns."""
-    axis: str
-    """The key whose values are the columns; empty if there is none."""
-    columns: Sequence[str]
-    values: Mapping[tuple[str, str], Sequence[float]]
-    """By line and column."""
 
 
 def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str:
@@ -40,20 +24,6 @@ def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> st
     if drawn:
         draw(table).savefig(folder / "summary.png")
     return markdown(table)
-
-
-def pivot(rows: Sequence[FinishedCell]) -> Pivot:
-    """Test Recall@10 with the numeric key of most values as columns, seeds together."""
-    axes = varying_options([row.cell for row in rows])
-    keys = [key for key in (axes[0] if axes else {}) if key not in SEEDS]
-    numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
-    axis = max(numeric, key=lambda key: len({cell[key] for cell in axes}), default="")
-    values: dict[tuple[str, str], list[float]] = {}
-    for row, cell in zip(rows, axes, strict=True):
-        line = ", ".join(f"{key}={cell[key]}" for key in keys if key != axis) or "all"
-        values.setdefault((line, cell.get(axis, "")), []).append(row.summary["test"][METRIC])
-    columns = sorted({column for _, column in values}, key=lambda text: float(text) if axis else 0.0)
-    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values)
 
 
 def markdown(table: Pivot) -> str:
@@ -113,11 +83,3 @@ def _mean_and_spread(values: Sequence[float]) -> str:
         return "-"
     spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
     return f"{mean(values):.4f}{spread} ({len(values)})"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

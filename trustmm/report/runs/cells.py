@@ -10,7 +10,7 @@ import pandas as pd
 
 from trustmm.report.runs.order import sort_key
 from trustmm.report.runs.read import CHOICES, Failure, Runs, options_in
-from trustmm.report.statistics import Interval, over_seeds
+from trustmm.statistics.seeds import Interval, over_seeds
 
 AXES = (
     "dataset",

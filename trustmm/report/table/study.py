@@ -21,7 +21,11 @@ from trustmm.report.runs.complete import complete_curves
 from trustmm.report.runs.order import in_order
 from trustmm.report.runs.per_user import differences
 from trustmm.report.runs.read import Runs
-from trustmm.report.statistics import (
+from trustmm.report.table.caption import caption_facts
+from trustmm.report.table.paper import short_metric
+from trustmm.report.table.table import Number, Table, interval_text, p_text
+from trustmm.seeding import stream
+from trustmm.statistics.seeds import (
     Interval,
     area_under_curve,
     crossed_bootstrap,
@@ -30,10 +34,6 @@ from trustmm.report.statistics import (
     per_user_p,
     relative_drop,
 )
-from trustmm.report.table.caption import caption_facts
-from trustmm.report.table.paper import short_metric
-from trustmm.report.table.table import Number, Table, interval_text, p_text
-from trustmm.seeding import stream
 
 HEADLINE = ("recall@10", "ndcg@10")
 
