@@ -62,7 +62,7 @@ bench: setup  ## time and memory of the hot kernels and of every backbone; write
 	$(BIN)/python benchmarks/run.py
 
 ui: setup  ## MLflow's pages on http://127.0.0.1:5000 (make ui PORT=5001)
-	$(BIN)/mlflow ui --backend-store-uri $(or $(URI),sqlite:///mlflow.db) --host 127.0.0.1 --port $(or $(PORT),5000)
+	$(BIN)/python -m trustmm ui $(if $(URI),--uri $(URI)) --port $(or $(PORT),5000)
 
 clean:  ## remove the virtual environment and what tools left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
