@@ -1,8 +1,8 @@
 """A task in its own process, whatever started it: the pool's fork server here, Slurm on a compute node.
 
-`Assignment` is all that the process is told, plain data that go through JSON or pickle. `work` runs it and leaves its
-`Outcome` in a file of the sweep's folder, the last thing it does; a process that died before left none, and
-`read_outcome` says None. So every engine learns the same way what became of a task::
+`Assignment` holds everything the process needs, as plain data that survive JSON and pickle. `work` runs the task and,
+as its last act, writes the `Outcome` to a file in the sweep's folder. If the process died before that, there is no file
+and `read_outcome` returns None. Every engine thus learns the outcome of a task in the same way::
 
     controller                                     process
     forget_outcome(assignment)                     work(assignment, page)

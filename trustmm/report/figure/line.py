@@ -43,7 +43,7 @@ ETA, ETA_E = "corruption.eta", "corruption.eta_e"
 AXIS_NAMES = {ETA: "share of items with wrong features, η", ETA_E: "interaction noise, η$_e$"}
 METRIC_NAMES = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 BAND_FROM = 3
-"""Fewest seeds with a band; of two, the t interval is as wide as the page."""
+"""Fewest seeds with a band; with two seeds the t interval is too wide to be useful."""
 BAND_TEXT = "Line: mean over seeds; band: 95% t interval of the mean (three seeds or more); dashes: single seeds."
 SMALL = 8
 """Size of text beside the axes."""

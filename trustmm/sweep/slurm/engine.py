@@ -1,6 +1,6 @@
 """A Slurm cluster's engine: arrays submitted through submitit, ends learned from Slurm itself.
 
-What Slurm says decides, not what a job left: a job that was preempted has left an outcome and will run again. Which
+Slurm's state takes precedence over the outcome file: a preempted job has left an outcome and will run again. Which
 job is which is kept in ``slurm/jobs.json`` of the sweep's folder, so that a controller that starts again finds what
 still waits or runs.
 """
