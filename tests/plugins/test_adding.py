@@ -65,8 +65,8 @@ def test_code_of_a_plugin_is_part_of_the_identity(shop: Path, project: Path, tmp
     ("word", "message"),
     [
         ("backbone=factors", "factors"),
-        ("+backbone._target_=myshop.backbone.Factors", "must be a class in trustmm or torch.optim"),
-        ("corruption.kind=myshop.functions.flipped", "must be the path of a function in a plugin"),
+        ("backbone._target_=myshop.backbone.Factors", "must be a class in trustmm or torch.optim"),
+        ("corruption.kind=myshop.functions.flipped", "the path of a function in a plugin, got"),
     ],
 )
 def test_nothing_of_a_package_that_is_no_plugin_is_used(shop: Path, project: Path, word: str, message: str) -> None:
