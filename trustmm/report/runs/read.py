@@ -209,7 +209,7 @@ def row(path: Path) -> dict[str, Any]:
     }
     eta_of = dict(options["corruption"].get("eta_of") or {})  # only what differs from eta: a zero counts
     named = {key: value for key, value in flat.items() if not key.startswith("corruption.eta_of")}
-    if str(options["corruption"]["_target_"]).startswith("trustmm."):
+    if str(options["corruption"].get("_target_", "trustmm.")).startswith("trustmm."):
         damaged = bool(options["corruption"]["eta"] or eta_of)
         named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
     else:
