@@ -46,23 +46,24 @@ test-all: setup  ## all tests, with real data where ../shared is
 test-slurm: setup  ## sweeps on a real one-node Slurm, installed with apt-get where it is not (as root)
 	$(BIN)/python -m pytest -m slurm
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy and the floors (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup  ## let ruff rewrite layout and imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: setup  ## rewrite tests/golden; review the diff and note it in CHANGELOG.md
-	$(BIN)/python -m pytest tests/test_golden.py --rewrite-golden
+golden: setup  ## rewrite tests/golden and the drawing of the rooms; review the diff and note it in CHANGELOG.md
+	$(BIN)/python -m pytest tests/test_golden.py tests/test_architecture.py --rewrite-golden
 
 bench: setup  ## time and memory of the hot kernels and of every backbone; writes docs/performance.md
 	$(BIN)/python benchmarks/run.py
 
 ui: setup  ## MLflow's pages on http://127.0.0.1:5000 (make ui PORT=5001)
-	$(BIN)/mlflow ui --backend-store-uri $(or $(URI),sqlite:///mlflow.db) --host 127.0.0.1 --port $(or $(PORT),5000)
+	$(BIN)/python -m trustmm ui $(if $(URI),--uri $(URI)) --port $(or $(PORT),5000)
 
 clean:  ## remove the virtual environment and what tools left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

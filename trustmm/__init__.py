@@ -1,3 +1,25 @@
-"""trustmm: which multimodal recommender can you trust when images, texts or clicks are wrong?"""
+"""trustmm: which multimodal recommender can you trust when images, texts or clicks are wrong?
+
+The Python API is loaded when it is first used: `trustmm.run`, `trustmm.sweep`, `trustmm.rectify`, `trustmm.load`,
+`trustmm.Dataset`; docs/api.md shows it.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+_API = ("Dataset", "Model", "Rectified", "Result", "Results", "load", "rectify", "run", "sweep")
+
+
+def __getattr__(name: str) -> Any:
+    """The name from `trustmm.api`, so that importing the package loads neither torch nor Hydra."""
+    if name in ("run", "sweep"):  # rooms of the package, too, which can be called
+        return importlib.import_module(f"trustmm.{name}")
+    if name in _API:
+        return getattr(importlib.import_module("trustmm.api"), name)
+    raise AttributeError(f"module 'trustmm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names of the API, too."""
+    return sorted([*globals(), *_API])

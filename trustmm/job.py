@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trustmm.backbone.base import Backbone
-from trustmm.corruption.stress import Damage, StressTest
+from trustmm.corruption.base import Corruption, Damage
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.alignment import edit_diagnostics
+from trustmm.edit.base import Edit
 from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.rectifier.base import Rectifier
 from trustmm.rectifier.diagnostics import repair_diagnostics
 from trustmm.seeding import stream
 from trustmm.store.cache import Arrays, Cache
@@ -25,21 +27,17 @@ from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer
 from trustmm.training.once import Trained, train_once
 
 if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
-    from trustmm.edit.none import NoEdit
-    from trustmm.edit.prior_edit import PriorEdit
     from trustmm.prior.lightgcn import LightGCNPrior, Prior
-    from trustmm.rectifier.mr import ModalityRectifier
-    from trustmm.rectifier.none import NoRectifier
 
 
 @dataclass(frozen=True)
 class Job:
     """The stages of a job, built and range-checked, waiting for data."""
 
-    corruption: StressTest
+    corruption: Corruption
     prior: "LightGCNPrior"
-    rectifier: "NoRectifier | ModalityRectifier"
-    edit: "NoEdit | PriorEdit"
+    rectifier: Rectifier
+    edit: Edit
     backbone: Callable[..., Backbone]
     training: Training
     evaluation: FullRanking
@@ -85,6 +83,7 @@ def run_job(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
+    on_model: Callable[[Backbone], None] | None = None,
 ) -> JobResult:
     """Run one cell of a results table.
 
@@ -96,15 +95,23 @@ def run_job(
         cache: priors, repairs, item graphs and trainings, shared by all jobs.
         on_epoch: told of every epoch of the prior and of the backbone.
         checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
+        on_model: given the trained backbone with its best weights, which then is trained even if an equal one was.
 
     Raises: ValueError if the stages do not fit the data.
     """
     check_fit(job, data)
     with deterministic(job.training):
-        return _run(data, job, cache, on_epoch, checkpoint)
+        return _run(data, job, cache, on_epoch, checkpoint, on_model)
 
 
-def _run(data: Dataset, job: Job, cache: Cache, on_epoch: OnEpoch, checkpoint: Checkpoint) -> JobResult:
+def _run(
+    data: Dataset,
+    job: Job,
+    cache: Cache,
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint,
+    on_model: Callable[[Backbone], None] | None,
+) -> JobResult:
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = trained_once(job, corrupted, data, cache, on_epoch)
@@ -127,10 +134,13 @@ def _run(data: Dataset, job: Job, cache: Cache, on_epoch: OnEpoch, checkpoint: C
             on_epoch=on_epoch,
             checkpoint=checkpoint,
         )
+        if on_model is not None:
+            on_model(model)
         return Trained(history, final_scorer(model))
 
     key = training_key(job, seen, data.valid, masks)
-    made = train_once(train, key, training=job.training, stage="backbone", cache=cache, on_epoch=on_epoch)
+    kept = cache if on_model is None else Cache(None)
+    made = train_once(train, key, training=job.training, stage="backbone", cache=kept, on_epoch=on_epoch)
     valid, test = (evaluate(made.final) for evaluate in (on_valid, on_test))
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0
@@ -178,7 +188,7 @@ def check_fit(job: Job, data: Dataset) -> None:
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
             raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
-    if not data.features and (job.corruption.eta or "rectifier" in job.busy_stages):
+    if not data.features and (job.corruption.needs_features or "rectifier" in job.busy_stages):
         raise ValueError(
             f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
             "use corruption.eta=0 rectifier=none, or a dataset with features"
@@ -189,7 +199,7 @@ def check_fit(job: Job, data: Dataset) -> None:
                 f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
                 "user with training items"
             )
-    job.corruption.eta_by_modality(data.features)
+    job.corruption.check_fit(data.features)
     job.rectifier.check_fit(data.num_items)
     if hasattr(backbone, "check_fit"):
         backbone.check_fit(sorted(data.features), **getattr(job.backbone, "keywords", {}))

@@ -47,9 +47,11 @@ class EvidenceSweeper(Sweeper):
         """Run the comparisons until each is decided."""
         from pathlib import Path
 
+        from trustmm.cli.pages import evidence_page
         from trustmm.study.evidence import run_evidence
 
         assert self.config is not None
         assert self.hydra_context is not None
         folder = Path(self.config.hydra.sweep.dir)
-        return run_evidence(self.options, arguments, folder, self.launcher, self.hydra_context.config_loader)
+        loader = self.hydra_context.config_loader
+        return run_evidence(self.options, arguments, folder, self.launcher, loader, evidence_page)

@@ -44,12 +44,13 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the studies that the options and the command line ask for."""
+        from trustmm.cli.pages import draw_study
         from trustmm.study.command import run_studies
 
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
-        return run_studies(self.options, arguments, self.config, self.launcher, loader)
+        return run_studies(self.options, arguments, self.config, self.launcher, loader, draw_study)
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 
+from trustmm.cli.pages import sweep_page, work
 from trustmm.sweep.launch import SweepLauncher
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class PoolConfig:
 class PoolLauncher(SweepLauncher):
     """Jobs in processes of this machine; see `PoolConfig`."""
 
+    page = staticmethod(sweep_page)
+
     def __init__(self, **options: Any) -> None:
         self.options = options
 
@@ -41,7 +44,7 @@ class PoolLauncher(SweepLauncher):
         from trustmm.sweep.pool.pool import pool
 
         tracked = any(run_id is not None for run_id in self.sweep.parents.values())
-        return pool(self.sweep.assignment, tracked=tracked, num_tasks=num_tasks, options=self.options)
+        return pool(self.sweep.assignment, work, tracked=tracked, num_tasks=num_tasks, options=self.options)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="trustmm_pool", node=PoolConfig, provider="trustmm")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 
+from trustmm.cli.pages import sweep_page
 from trustmm.sweep.launch import SweepLauncher
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class SlurmConfig:
 
 class SlurmLauncher(SweepLauncher):
     """Jobs of a Slurm cluster; see `SlurmConfig`."""
+
+    page = staticmethod(sweep_page)
 
     def __init__(self, **options: Any) -> None:
         self.options = options

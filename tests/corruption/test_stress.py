@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.stats import chisquare
 
-from trustmm.corruption import stress
-from trustmm.corruption.stress import Damage, StressTest, damage_rows, free_pairs
+from trustmm.corruption.stress import Damage, StressTest, damage_rows
 from trustmm.dataset.data import TrainData
+from trustmm.graph import free_pairs as drawing
 from trustmm.graph.edges import Edges
+from trustmm.graph.free_pairs import free_pairs
 from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
@@ -156,12 +157,12 @@ def test_deletion_removes_exactly_the_asked_share_of_training_edges(hundredths: 
     assert all(damaged.features[name] is matrix for name, matrix in train.features.items())
 
 
-@pytest.mark.parametrize("enumerate_up_to", [stress.ENUMERATE, 0])
+@pytest.mark.parametrize("enumerate_up_to", [drawing.ENUMERATE, 0])
 @pytest.mark.parametrize("hundredths", [1, 29, 58, 100])
 def test_addition_draws_exactly_the_asked_number_of_unobserved_pairs(
     hundredths: int, enumerate_up_to: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stress, "ENUMERATE", enumerate_up_to)
+    monkeypatch.setattr(drawing, "ENUMERATE", enumerate_up_to)
     train, observed = make_data()
     damaged, damage = corrupt(train, observed, eta_e=hundredths / 100)
     assert len(damage.added) == hundredths * 103 // 100
@@ -173,11 +174,11 @@ def test_addition_draws_exactly_the_asked_number_of_unobserved_pairs(
     assert damaged.propagation is damaged.supervision
 
 
-@pytest.mark.parametrize("enumerate_up_to", [stress.ENUMERATE, 0])
-@pytest.mark.parametrize("draw", [stress.DRAW, 13])
+@pytest.mark.parametrize("enumerate_up_to", [drawing.ENUMERATE, 0])
+@pytest.mark.parametrize("draw", [drawing.DRAW, 13])
 def test_noise_of_growing_ratios_is_nested(enumerate_up_to: int, draw: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stress, "ENUMERATE", enumerate_up_to)
-    monkeypatch.setattr(stress, "DRAW", draw)
+    monkeypatch.setattr(drawing, "ENUMERATE", enumerate_up_to)
+    monkeypatch.setattr(drawing, "DRAW", draw)
     train, observed = make_data()
     added = [corrupt(train, observed, eta_e=eta)[1].added for eta in (0.1, 0.3, 0.9)]
     deleted = [corrupt(train, observed, eta_e=-eta)[1].deleted for eta in (0.1, 0.3, 0.9)]
@@ -187,9 +188,9 @@ def test_noise_of_growing_ratios_is_nested(enumerate_up_to: int, draw: int, monk
             assert len(larger) > len(smaller)
 
 
-@pytest.mark.parametrize("enumerate_up_to", [stress.ENUMERATE, 0])
+@pytest.mark.parametrize("enumerate_up_to", [drawing.ENUMERATE, 0])
 def test_added_pairs_are_uniform_over_the_unobserved(enumerate_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stress, "ENUMERATE", enumerate_up_to)
+    monkeypatch.setattr(drawing, "ENUMERATE", enumerate_up_to)
     observed = Edges.of([0, 0, 1, 2, 2], [0, 1, 3, 2, 4], 3, 5)
     counts = np.zeros(15)
     for seed in range(600):
@@ -201,13 +202,14 @@ def test_added_pairs_are_uniform_over_the_unobserved(enumerate_up_to: int, monke
     assert chisquare(counts[free]).pvalue > 0.001
 
 
-@pytest.mark.parametrize("enumerate_up_to", [stress.ENUMERATE, 0])
+@pytest.mark.parametrize("enumerate_up_to", [drawing.ENUMERATE, 0])
 def test_all_free_pairs_can_be_added_but_not_one_more(enumerate_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stress, "ENUMERATE", enumerate_up_to)
+    monkeypatch.setattr(drawing, "ENUMERATE", enumerate_up_to)
     observed = Edges.of([0, 0, 1], [0, 1, 2], 2, 3)
     assert_array_equal(free_pairs(observed, 3, stream(0, "all")).keys, [2, 3, 4])
+    four = Edges.of([0, 0, 1, 1], [0, 1, 0, 1], 2, 3)
     with pytest.raises(ValueError, match="corruption.eta_e asks for 4 new pairs, but only 3 are unobserved"):
-        free_pairs(observed, 4, stream(0, "all"))
+        replace(CLEAN, eta_e=1.0)(TrainData(four, four, {}), observed=observed)
 
 
 def test_edges_are_deleted_uniformly() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from trustmm.corruption.stress import Damage
 from trustmm.dataset.data import Dataset, TrainData
-from trustmm.edit.alignment import edit_diagnostics, separation
+from trustmm.edit.alignment import edit_diagnostics
 from trustmm.edit.proposal import Proposal, nothing
 from trustmm.graph.edges import Edges
 from trustmm.prior.lightgcn import Prior
@@ -72,10 +72,3 @@ def test_nothing_edited_has_no_numbers_and_no_prior() -> None:
 
     train = TrainData(OBSERVED, OBSERVED, {})
     assert edit_diagnostics(nothing(train), unwanted, OBSERVED, Damage({}, {}, ADDED, DELETED), DATA) == {}
-
-
-def test_separation_is_one_for_perfect_half_for_none_and_counts_ties_half() -> None:
-    assert separation(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
-    assert separation(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 0
-    assert separation(np.ones(3), np.ones(2)) == 0.5
-    assert np.isnan(separation(np.empty(0), np.ones(2)))

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from trustmm.backbone.base import Embeddings
 from trustmm.evaluation import ranking
-from trustmm.evaluation.ranking import LANE, Ranker, concatenated_ranges
+from trustmm.evaluation.ranking import LANE, Ranker, _Counter, concatenated_ranges
 from trustmm.graph.edges import Edges
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
@@ -190,3 +190,14 @@ def test_concatenated_ranges_equal_a_loop(pairs: list[tuple[int, int]]) -> None:
     starts, lengths = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     expected = [start + step for start, length in pairs for step in range(length)]
     assert_array_equal(concatenated_ranges(starts, lengths), expected)
+
+
+@pytest.mark.parametrize("num_items", [1, LANE - 1, LANE, 3 * LANE + 7])
+def test_byte_lanes_count_as_the_plain_sum_does(num_items: int) -> None:
+    drawn = torch.Generator().manual_seed(1)
+    counter = _Counter(6, num_items, torch.device("cpu"))
+    scores = counter.scores(torch.randn(6, 3, generator=drawn), torch.randn(num_items, 3, generator=drawn))
+    items = torch.randint(num_items, (6,), generator=drawn)
+    plain = (scores > scores.gather(1, items[:, None])).sum(1)
+    found = counter.higher(items, torch.zeros(6, dtype=torch.int64))
+    assert_array_equal(found.numpy(), plain.numpy())

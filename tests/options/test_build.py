@@ -210,7 +210,7 @@ def test_wrong_types_and_ranges_name_key_value_and_what_is_allowed(
 
 def test_keys_that_must_be_given_are_named() -> None:
     assert refused("dataset", "dataset=folder", "dataset.name=???").startswith("dataset.name must be given")
-    with pytest.raises(ValueError, match=r"^edit.batch_size, edit.filter must be given$"):
+    with pytest.raises(ValueError, match=r"^edit.batch_size, edit.filter, edit.metrics must be given$"):
         check_options({"_target_": "trustmm.evaluation.full_ranking.FullRanking", "cutoffs": [10]}, "edit")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trustmm.report.page.evidence import evidence_page
 from trustmm.study import evidence
 from trustmm.study.evidence import LINES, Cell, Comparison, Found, comparisons_of, leave
 from trustmm.study.evidence_options import EvidenceOptions
@@ -102,7 +103,7 @@ def test_every_look_is_a_line_behind_the_options_and_the_table_has_every_verdict
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     comparisons, _, options, when = study(monkeypatch, noisy({0: 0.0009, 0.4: 0.05}), futility=0.0)
-    note = leave(comparisons, options, when, tmp_path)
+    note = leave(comparisons, options, when, tmp_path, evidence_page)
     head, *lines = [json.loads(line) for line in (tmp_path / LINES).read_text().splitlines()]
     assert head["looks"] == [3, 4, 6, 8]
     assert len(lines) == sum(each.taken for each in comparisons)

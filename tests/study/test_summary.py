@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from tests.sweep.engines import Jobs, finished
 from trustmm.cli.winner import main, write_winners
 from trustmm.options.config import config_folder, register
-from trustmm.study.figures import draw_history, draw_importances, draw_pareto, draw_slices
+from trustmm.report.page.study import draw_history, draw_importances, draw_pareto, draw_slices, draw_study
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import open_study
 from trustmm.study.search import run_study
@@ -72,7 +72,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_table_has_a_line_per_trial_with_its_values_and_reasons(report: Report) -> None:
-    write_report(report, COMMAND, choices)
+    write_report(report, COMMAND, choices, draw_study)
     with (report.folder / "trials.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [int(row["trial"]) for row in rows] == list(range(len(report.trials)))
@@ -87,7 +87,7 @@ def test_table_has_a_line_per_trial_with_its_values_and_reasons(report: Report) 
 
 
 def test_note_names_evaluator_best_trial_and_failures(report: Report) -> None:
-    write_report(report, COMMAND, choices)
+    write_report(report, COMMAND, choices, draw_study)
     text = (report.folder / "study.md").read_text()
     assert "## Importance for recall@10 (fANOVA)" in text
     (best,) = report.best
@@ -149,7 +149,7 @@ def test_pareto_front_and_command_of_each_of_its_trials(tmp_path: Path) -> None:
         assert (trial.number in front) == (not beaten)
     assert len(best_lines(many, COMMAND)) == len(front) > 1
     labels_apart(draw_pareto(many, done))
-    write_report(many, COMMAND, choices)
+    write_report(many, COMMAND, choices, draw_study)
     names = {path.name for path in many.folder.glob("*.png")}
     assert names == {f"study_{name}.png" for name in ("history", "slices", "importances", "pareto")}
 
@@ -158,7 +158,7 @@ def test_study_without_a_finished_trial_still_has_its_table(tmp_path: Path) -> N
     options, space = StudyOptions(), parse_space(PARAMS, [])
     study = open_study(options, space, tmp_path)
     empty = make_report(study, options, space, tmp_path, complete=False)
-    write_report(empty, COMMAND, choices)
+    write_report(empty, COMMAND, choices, draw_study)
     assert "No trial has finished." in (tmp_path / "study.md").read_text()
     assert importances(study, options, 0).skipped.startswith("0 finished trials")
     assert not list(tmp_path.glob("*.png"))
@@ -166,7 +166,7 @@ def test_study_without_a_finished_trial_still_has_its_table(tmp_path: Path) -> N
 
 def test_winner_becomes_an_option_that_composes(tmp_path: Path) -> None:
     report = reported(tmp_path, {key: PARAMS[key] for key in ("rectifier.lam", "rectifier.k", "seed")})
-    write_report(report, COMMAND, choices)
+    write_report(report, COMMAND, choices, draw_study)
     to = tmp_path / "conf" / "experiment" / "tuned"
     (path,) = write_winners(tmp_path / "study", to)
     assert path == to / "freedom_synthetic_mr.yaml"
@@ -184,7 +184,7 @@ def test_winner_becomes_an_option_that_composes(tmp_path: Path) -> None:
 def test_winner_without_repair_has_its_own_file_and_no_values_of_a_repair(tmp_path: Path) -> None:
     params = {"rectifier.lam": "interval(0,1)", "rectifier.k": "6,7", "seed": "0,1", "backbone.reg": "interval(0,1)"}
     report = reported(tmp_path, params, n_trials=4)
-    write_report(report, COMMAND, lambda overrides: choices(overrides) | {"rectifier": "none"})
+    write_report(report, COMMAND, lambda overrides: choices(overrides) | {"rectifier": "none"}, draw_study)
     (path,) = write_winners(tmp_path / "study", tmp_path / "tuned")
     assert path.name == "freedom_synthetic.yaml"
     text = path.read_text()
@@ -198,7 +198,7 @@ def test_winner_of_an_unfinished_study_is_refused(tmp_path: Path, capsys: pytest
     with pytest.raises(ValueError, match=r"holds no study.json; give the folder of a sweep"):
         write_winners(tmp_path, tmp_path)
     report = replace(reported(tmp_path, n_trials=3), complete=False)
-    write_report(report, COMMAND, choices)
+    write_report(report, COMMAND, choices, draw_study)
     with pytest.raises(SystemExit):
         main([str(report.folder), "--to", str(tmp_path / "tuned")])
     assert "trustmm: the study study is not complete" in capsys.readouterr().err

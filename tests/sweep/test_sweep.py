@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from trustmm.cli.pages import sweep_page, work
 from trustmm.options.config import config_folder, register
 from trustmm.run.cell import Cell, build_stages, identity_facts
 from trustmm.store.files import locked
@@ -221,7 +222,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             return compose("config", overrides=list(words), return_hydra_config=True)
 
-    return Sweep(composed, tmp_path / "outputs" / "sweeps" / "mixed")
+    return Sweep(composed, tmp_path / "outputs" / "sweeps" / "mixed", sweep_page)
 
 
 def kill_when_training(folder: Path) -> None:
@@ -254,7 +255,7 @@ def test_three_jobs_of_24_fail_in_three_ways_and_21_results_remain(
     kill_when_training(tasks[-1].folder)
 
     def engine(num_tasks: int) -> PoolExecutor:
-        return PoolExecutor(sweep.assignment, Placement([None, None], 1), preload=PRELOAD + PRELOAD_TRACKING)
+        return PoolExecutor(sweep.assignment, work, Placement([None, None], 1), preload=PRELOAD + PRELOAD_TRACKING)
 
     outcomes = run_all(engine, tasks, sweep)
     sweep.finish("FAILED")
@@ -284,7 +285,7 @@ def test_equal_identities_run_once_and_a_sweep_of_one_process_uses_a_worker(swee
     cells = [("tracking=none", "backbone=bpr", *TINY, *SHORT, f"rectifier.lam={lam}") for lam in (0.3, 0.5)]
     tasks = sweep.prepare(cells)
     assert tasks[0].job_id == tasks[1].job_id
-    outcomes = run_all(lambda count: PoolExecutor(sweep.assignment, Placement([None] * count, 1)), tasks, sweep)
+    outcomes = run_all(lambda count: PoolExecutor(sweep.assignment, work, Placement([None] * count, 1)), tasks, sweep)
     assert outcomes[0] is outcomes[1]
     assert outcomes[0].valid["recall@10"] >= 0
     log = (tmp_path / tasks[0].folder / "job.log").read_text()

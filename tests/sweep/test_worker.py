@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from trustmm.cli.pages import job_page
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import Assignment, forget_outcome, leave_outcome, read_outcome, reason_of, work
 
@@ -33,7 +34,7 @@ def test_outcome_is_read_as_it_was_left_and_absent_before_and_after(assignment):
 
 
 def test_a_job_that_cannot_be_built_is_a_failed_outcome_and_no_exception(assignment):
-    outcome = work(assignment)
+    outcome = work(assignment, job_page)
     assert outcome.status == "FAILED"
     assert "dataset must be one of the options" in outcome.reason
     assert read_outcome(assignment) == outcome

@@ -22,8 +22,12 @@ COMMANDS = {
     "prepare": Command("trustmm.cli.prepare", "your own reviews, texts and images as a data set folder"),
     "report": Command("trustmm.cli.report", "tables, figures, statistics and claims of finished jobs"),
     "cache": Command("trustmm.cli.cache", "what the cache keeps, and emptying it"),
+    "recommend": Command("trustmm.cli.recommend", "the best items of every user, from a finished job"),
     "winner": Command("trustmm.cli.winner", "the best options of a finished study, as an option of its own"),
     "demo": Command("trustmm.cli.demo", "the main question on embedded data, in minutes"),
+    "templates": Command("trustmm.cli.templates", "the prepared studies: question, size and command of each"),
+    "ui": Command("trustmm.cli.ui", "MLflow's pages of all runs, for this machine only"),
+    "doctor": Command("trustmm.cli.doctor", "what this machine has, what is missing, and what to do"),
     "quick-report": Command("trustmm.cli.quick_report", "all quick studies on embedded data, and their reports"),
 }
 HELP = """\

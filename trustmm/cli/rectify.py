@@ -21,14 +21,12 @@ from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
 from trustmm.run.cell import build_stages, open_cache
 from trustmm.run.environment import environment
-from trustmm.store.cache import Cache
 from trustmm.store.identity import code_digest, describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trustmm.dataset.data import Dataset
-    from trustmm.job import Job
     from trustmm.rectifier.mr import Repair
 
 log = logging.getLogger(__name__)
@@ -48,8 +46,10 @@ def run(config: DictConfig) -> None:
     out = Path(config.out).expanduser()
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
-    if not hasattr(job.rectifier, "lam"):
+    if job.rectifier.idle:
         raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
+    from trustmm.run.rectified import rectified
+
     data = read_data()
     if not data.features:
         raise ValueError(f"dataset {data.name!r} has no features to rectify")
@@ -58,8 +58,8 @@ def run(config: DictConfig) -> None:
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
         cache = open_cache(config, environment(job.training.torch_device))
-        features, repairs = rectified(data, job, cache)
-        facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
+        train, repairs = rectified(data, job, cache)
+        facts = write_folder(workshop.folder, out.name, data, train.features, repairs, files, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
         provenance = {
@@ -74,33 +74,9 @@ def run(config: DictConfig) -> None:
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():
-        sys.stdout.write(f"{name}: {mismatch_words(one)}; most suspicious items in {out / one['suspects']}\n")
+        where = f"; most suspicious items in {out / one['suspects']}" if "suspects" in one else ""
+        sys.stdout.write(f"{name}: {mismatch_words(one)}{where}\n")
     sys.stdout.write(f"rectified {out}\n")
-
-
-def rectified(
-    data: "Dataset", job: "Job", cache: Cache
-) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"]]:
-    """Rectified features, and what was done to each modality: the first stages of a job.
-
-    Raises: ValueError if the rectifier does not fit the data.
-    """
-    from trustmm.job import trained_once
-    from trustmm.run.progress import progress
-    from trustmm.training.loop import deterministic
-
-    clean = data.as_train_data()
-    observed, damage = job.corruption(clean, observed=data.observed)
-    with deterministic(job.training), progress() as show:
-        train, repairs = job.rectifier(
-            observed,
-            trained_once(job, observed, data, cache, show),
-            eta=damage.eta,
-            seed=job.seed,
-            cache=cache,
-            device=job.training.torch_device,
-        )
-    return train.features, repairs
 
 
 def write_folder(
@@ -133,10 +109,13 @@ def write_folder(
     facts: dict[str, dict[str, Any]] = {}
     for modality, matrix in features.items():
         np.save(folder / files[modality], matrix)
+        facts[modality] = {"file": files[modality], "shape": list(matrix.shape)}
+        if modality not in repairs:
+            continue
         repair, warm = repairs[modality], data.train.item_degree > 0
         eta_hat = float(repair.eta_hat)
         suspects = most_suspicious(repair.alignment, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
-        facts[modality] = {"file": files[modality], "shape": list(matrix.shape), "suspects": f"suspects_{modality}.csv"}
+        facts[modality] |= {"suspects": f"suspects_{modality}.csv"}
         facts[modality] |= {"rho": float(repair.rho), "mismatched_share": None if math.isnan(eta_hat) else eta_hat}
         facts[modality] |= {"items_without_training": int((~warm).sum())}
         write_suspects(folder / facts[modality]["suspects"], suspects, repair.alignment, names)
@@ -177,5 +156,5 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def mismatch_words(facts: Mapping[str, Any]) -> str:
     """The estimated share in words."""
-    share = facts["mismatched_share"]
+    share = facts.get("mismatched_share")
     return "share of mismatched items not estimated" if share is None else f"about {share:.0%} of the items mismatched"

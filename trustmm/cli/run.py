@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from trustmm.cli.pages import job_page
 from trustmm.options.config import config_folder, register
 from trustmm.options.explain import explain
 from trustmm.process.signals import Terminated, termination_as_exception
@@ -66,7 +67,7 @@ def run(config: DictConfig) -> None:
         cell.tracking.initialise()
     except TrackingError as error:
         raise ValueError(str(error)) from error
-    say(run_or_reuse(cell, data).stored.line)
+    say(run_or_reuse(cell, data, job_page).stored.line)
 
 
 def say(line: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trustmm.corruption.clusters import cosine_clusters
 from trustmm.graph.edges import IntArray
+from trustmm.store.plugins import function
 
 # Shapes: I items, D columns, n chosen items.
 Kind = Literal["permute", "constant", "normal", "missing", "swap_similar"]
@@ -75,6 +76,12 @@ REPLACEMENTS: Mapping[Kind, Replacement] = {
     "missing": missing,
     "swap_similar": swap_similar,
 }
+
+
+def replacement(kind: str) -> Replacement:
+    """One of ours by name, or a plugin's by its path; ValueError if there is none."""
+    known: Mapping[str, Replacement] = {str(name): own for name, own in REPLACEMENTS.items()}
+    return known.get(kind) or function(kind)
 
 
 def moments(rows_ID: Rows) -> tuple[Rows, Rows]:

@@ -11,41 +11,24 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.corruption.kinds import REPLACEMENTS, Kind, Rows
+from trustmm.corruption.base import Corruption, Damage
+from trustmm.corruption.kinds import Kind, Rows, replacement
 from trustmm.dataset.data import Features, TrainData
 from trustmm.exact import exact_share
-from trustmm.graph.edges import Edges, IntArray
-from trustmm.options.checks import Seed, Share, Within
+from trustmm.graph.edges import Edges
+from trustmm.graph.free_pairs import free_pairs, num_free
+from trustmm.options.checks import Function, Seed, Share, Within
 from trustmm.seeding import stream
-
-DRAW = 1 << 16
-"""Candidate pairs per draw; fixed, so that a longer list of added pairs starts like a shorter one."""
-ENUMERATE = 1 << 20
-"""Up to this many possible pairs the free ones are listed and shuffled, which also works when few are free."""
-
-
-@dataclass(frozen=True, eq=False)
-class Damage:
-    """What was injected. For diagnostics only: no method may see it, apart from the ratio `eta` (see `rho`)."""
-
-    eta: Mapping[str, float]
-    """Share of items with damaged features, by modality."""
-    touched: Mapping[str, NDArray[np.bool_]]
-    """The chosen items of each modality, (I,), the same for every kind; a moved row may come back to its item."""
-    added: Edges
-    """Spurious training pairs."""
-    deleted: Edges
-    """Lost training pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StressTest:
+class StressTest(Corruption):
     """Feature damage (Eq. 2 and its controls) and interaction noise.
 
     Raises: ValueError when called with data that lack a modality named in `eta_of`, or free pairs to add.
     """
 
-    kind: Kind
+    kind: Kind | Function
     """What the chosen items get instead of their features: `permute` is Eq. 2, the others are controls."""
     eta: Share
     """Share of items whose features are damaged, in every modality."""
@@ -55,6 +38,9 @@ class StressTest:
     """Below 0: share of training edges deleted; above: pairs added, as a share of the training edges."""
     seed: Seed
     """Of all draws."""
+
+    def __post_init__(self) -> None:
+        replacement(self.kind)
 
     def identity(self) -> Mapping[str, object]:
         """What determines the result.
@@ -78,6 +64,27 @@ class StressTest:
         share = {name: self.eta_of.get(name, self.eta) for name in modalities}
         eta = min(share.values())
         return replace(self, eta=eta, eta_of={**self.eta_of, **share})
+
+    @property
+    def needs_features(self) -> bool:
+        """See the base class."""
+        return bool(self.eta)
+
+    def words(self) -> list[str]:
+        """See the base class: eta if any, what differs from it, a kind that is not the paper's, noise."""
+        parts = [f"eta{self.eta:g}"] if self.eta else []
+        parts += [f"{name}{eta:g}" for name, eta in sorted(self.eta_of.items()) if eta]
+        parts += [self.kind] if self.kind != "permute" else []
+        return parts + ([f"etae{self.eta_e:g}"] if self.eta_e else [])
+
+    def tags(self) -> Mapping[str, object]:
+        """See the base class."""
+        ratios = {"eta": self.eta, "eta_e": self.eta_e}
+        return {**ratios, "corruption_seed": self.seed, "corruption_kind": self.kind}
+
+    def check_fit(self, features: Features) -> None:
+        """See the base class."""
+        self.eta_by_modality(features)
 
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.
@@ -113,11 +120,15 @@ class StressTest:
                 for part in (order[count:], order[:count])
             )
             return kept, none, lost
+        if count > num_free(observed):
+            raise ValueError(
+                f"corruption.eta_e asks for {count} new pairs, but only {num_free(observed)} are unobserved"
+            )
         added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
         return edges.union(added), added, none
 
 
-def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
+def damage_rows(clean_ID: Rows, share: float, kind: str, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
     """Replace floor(share * I) uniformly chosen rows, the same for every kind.
 
     Returns: a new matrix (the input itself if nothing is chosen), and the chosen rows as a mask (I,).
@@ -129,35 +140,6 @@ def damage_rows(clean_ID: Rows, share: float, kind: Kind, seed: int, name: str) 
     chosen = stream(seed, "corruption", "features", name).permutation(len(clean_ID))[:count]
     rng = stream(seed, "corruption", "order" if kind == "permute" else kind, name)
     damaged = clean_ID.copy()
-    damaged[chosen] = REPLACEMENTS[kind](clean_ID, chosen, rng)
+    damaged[chosen] = replacement(kind)(clean_ID, chosen, rng)
     touched[chosen] = True
     return damaged, touched
-
-
-def free_pairs(observed: Edges, count: int, rng: np.random.Generator) -> Edges:
-    """`count` distinct pairs outside `observed`, uniform; more pairs from an equal stream contain fewer.
-
-    Raises: ValueError if there are not so many.
-    """
-    possible = observed.num_users * observed.num_items
-    if count > possible - len(observed):
-        raise ValueError(
-            f"corruption.eta_e asks for {count} new pairs, but only {possible - len(observed)} are unobserved"
-        )
-    draw = _shuffled_free_keys if possible <= ENUMERATE else _drawn_free_keys
-    return Edges.from_keys(np.sort(draw(observed, count, rng)), observed.num_users, observed.num_items)
-
-
-def _shuffled_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
-    free = np.setdiff1d(np.arange(observed.num_users * observed.num_items), observed.keys, assume_unique=True)
-    return rng.permutation(free)[:count]
-
-
-def _drawn_free_keys(observed: Edges, count: int, rng: np.random.Generator) -> IntArray:
-    keys = np.empty(0, dtype=np.int64)
-    while len(keys) < count:
-        drawn = rng.integers(0, observed.num_users * observed.num_items, size=DRAW)
-        keys = np.concatenate([keys, drawn[~observed.contains(drawn)]])
-        _, first = np.unique(keys, return_index=True)
-        keys = keys[np.sort(first)]
-    return keys[:count]

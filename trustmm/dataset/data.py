@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from trustmm.dataset.split import split_within_users
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.store.digest import digest
 from trustmm.store.identity import DataIdentity
@@ -99,3 +100,56 @@ class Dataset:
     def as_train_data(self) -> TrainData:
         """The clean training view: supervision and propagation are the training split."""
         return TrainData(self.train, self.train, self.features, self.categories)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        users: ArrayLike,
+        items: ArrayLike,
+        *,
+        features: Mapping[str, ArrayLike] | None = None,
+        split: ArrayLike | None = None,
+        name: str = "arrays",
+        seed: int = 0,
+    ) -> "Dataset":
+        """A data set from arrays in memory.
+
+        Args:
+            users: of the pairs, numbered from 0, (E,).
+            items: of the pairs, numbered from 0, (E,).
+            features: by modality, one row per item, (I, d_m).
+            split: 0 train, 1 validation, 2 test, (E,); None draws 8:1:1 within each user.
+            name: a plain word.
+            seed: of the drawn split.
+
+        Raises: ValueError for arrays that do not fit together, a pair given twice, an empty split.
+        """
+        user_E, item_E = _whole_numbers("users", users), _whole_numbers("items", items)
+        if len(user_E) != len(item_E) or not len(user_E):
+            raise ValueError(f"users and items must have one entry per pair, got {len(user_E)} and {len(item_E)}")
+        shape = int(user_E.max()) + 1, int(item_E.max()) + 1
+        order = np.lexsort((item_E, user_E))
+        user_E, item_E = user_E[order], item_E[order]
+        label_E = split_within_users(user_E, seed) if split is None else _whole_numbers("split", split)[order]
+        if np.setdiff1d(label_E, (0, 1, 2)).size or len(np.unique(label_E)) < 3:
+            raise ValueError(f"split must have 0 (train), 1 (validation) and 2 (test), got {np.unique(label_E)}")
+        parts = [Edges.of(user_E[label_E == label], item_E[label_E == label], *shape) for label in (0, 1, 2)]
+        matrices = {key: _matrix(key, value, shape[1]) for key, value in (features or {}).items()}
+        data = cls(name, parts[0], parts[1], parts[2], matrices)
+        if len(data.observed) != len(user_E):
+            raise ValueError("users and items must name each pair once, across the splits too")
+        return data
+
+
+def _whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be a one-dimensional array of integers, got {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def _matrix(name: str, values: ArrayLike, num_items: int) -> NDArray[np.float32]:
+    matrix = np.ascontiguousarray(values, dtype=np.float32)
+    if matrix.ndim != 2 or len(matrix) != num_items or not np.isfinite(matrix).all():
+        raise ValueError(f"features {name!r} must be finite, one row for each of {num_items} items, got {matrix.shape}")
+    return matrix

@@ -1,11 +1,13 @@
 """Numbers that describe a data set: Table 1, degrees, the health of features. Pure functions."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges, IntArray
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
@@ -36,6 +38,13 @@ def sizes(train: Edges, valid: Edges, test: Edges) -> Sizes:
     """Sizes of a data set from its three splits."""
     parts = (len(train), len(valid), len(test))
     return Sizes(train.num_users, train.num_items, sum(parts), *parts, int((train.item_degree == 0).sum()))
+
+
+def recorded_sizes(data: Dataset) -> dict[str, Any]:
+    """What a result records of its data: users, items, interactions in all and by split, the width of each modality."""
+    found = asdict(sizes(data.train, data.valid, data.test))
+    widths = {name: int(matrix.shape[1]) for name, matrix in data.features.items()}
+    return {name: value for name, value in found.items() if name != "cold_items"} | {"widths": widths}
 
 
 def degree_quantiles(degree: IntArray) -> dict[str, float]:

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trustmm.corruption.stress import Damage, free_pairs
+from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Dataset
 from trustmm.edit.proposal import Proposal, without
 from trustmm.edit.similarity import similarity
+from trustmm.evaluation.separation import auc, gini
 from trustmm.graph.edges import Edges
+from trustmm.graph.free_pairs import free_pairs, num_free
 from trustmm.prior.lightgcn import Prior
-from trustmm.rectifier.diagnostics import auc, gini
 from trustmm.seeding import stream
 
 
@@ -39,14 +39,13 @@ def edit_diagnostics(
 
 def _prior_numbers(prior: Prior, edges: Edges, damage: Damage, data: Dataset) -> Iterator[tuple[str, float]]:
     held_out = data.held_out
-    num_free = data.num_users * data.num_items - len(data.observed)
-    chance = free_pairs(data.observed, min(len(held_out), num_free), stream(0, "diagnostics", "edit"))
-    yield "auc_heldout", separation(similarity(prior, chance), similarity(prior, held_out))
+    chance = free_pairs(data.observed, min(len(held_out), num_free(data.observed)), stream(0, "diagnostics", "edit"))
+    yield "auc_heldout", auc(similarity(prior, chance), similarity(prior, held_out))
     if len(damage.added):
         original = without(edges, damage.added)
-        yield "auc_injected", separation(similarity(prior, damage.added), similarity(prior, original))
+        yield "auc_injected", auc(similarity(prior, damage.added), similarity(prior, original))
     if len(damage.deleted):
-        yield "auc_deleted", separation(similarity(prior, chance), similarity(prior, damage.deleted))
+        yield "auc_deleted", auc(similarity(prior, chance), similarity(prior, damage.deleted))
 
 
 def _pruning_numbers(removed: Edges, damage: Damage) -> Iterator[tuple[str, float]]:
@@ -69,10 +68,3 @@ def _completion_numbers(proposal: Proposal, damage: Damage, held_out: Edges) -> 
         yield f"{side}s_receiving", float(np.count_nonzero(degree))
         yield f"{side}_gini", gini(degree.astype(np.float64))
         yield f"{side}_most", float(degree.max())
-
-
-def separation(low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    """AUC: chance that one of `high` exceeds one of `low`, ties half; 0.5 no separation, 1 perfect."""
-    values = np.concatenate([low, high])
-    is_low = np.arange(len(values)) < len(low)
-    return auc(values, {"touched": is_low, "untouched": ~is_low})

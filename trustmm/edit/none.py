@@ -3,10 +3,11 @@
 from typing import Any
 
 from trustmm.dataset.data import TrainData
+from trustmm.edit.base import Edit
 from trustmm.edit.proposal import Proposal, nothing
 
 
-class NoEdit:
+class NoEdit(Edit):
     """The identity. Options of the other edits are accepted and ignored, so that sweeps compose.
 
     Args:
@@ -14,8 +15,6 @@ class NoEdit:
     """
 
     idle = True
-    """Changes nothing, asks for no prior."""
-    needs_propagation = leaves_no_positives = wants_graph_only = False
 
     def __init__(self, **options: Any) -> None:
         pass

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 
 from trustmm.dataset.data import TrainData
+from trustmm.edit.base import Edit
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.graphda import reselected
 from trustmm.edit.proposal import Proposal, nothing, without
@@ -21,7 +22,7 @@ Where = Literal["train_only", "graph_only", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorEdit:
+class PriorEdit(Edit):
     """Prune the weakest training edges or add the strongest missing ones, in supervision, propagation or both.
 
     Or select what carries messages anew (`graphda`), which leaves the supervision as it is.
@@ -65,22 +66,22 @@ class PriorEdit:
         return common | {"k_user": self.k_user, "k_item": self.k_item, "exclude_heldout": self.exclude_heldout}
 
     @property
-    def idle(self) -> bool:
+    def idle(self) -> bool:  # type: ignore[override]
         """Whether it changes nothing, and asks for no prior."""
         return not self.ratio
 
     @property
-    def leaves_no_positives(self) -> bool:
+    def leaves_no_positives(self) -> bool:  # type: ignore[override]
         """Whether nothing is left to train on."""
         return self.op == "prune" and self.ratio == 1 and self.where != "graph_only"
 
     @property
-    def wants_graph_only(self) -> bool:
+    def wants_graph_only(self) -> bool:  # type: ignore[override]
         """Whether it is asked to edit the supervision, which it keeps."""
         return self.op == "graphda" and self.where != "graph_only"
 
     @property
-    def needs_propagation(self) -> bool:
+    def needs_propagation(self) -> bool:  # type: ignore[override]
         """Whether it means nothing to a backbone that sends no messages."""
         return self.where == "graph_only"
 

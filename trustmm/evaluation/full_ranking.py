@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 
-from trustmm.evaluation.metrics import PerUser, mean_metrics, per_user_metrics
+from trustmm.evaluation.metrics import Metric, PerUser, mean_metrics, per_user_metrics
 from trustmm.evaluation.ranking import Ranker, Scorer
 from trustmm.graph.edges import Edges, IntArray
-from trustmm.options.checks import Count
+from trustmm.options.checks import Count, Function
+from trustmm.store.plugins import function
 
 Mask = Literal["clean", "corrupted", "edited"]
 MASKS: tuple[Mask, ...] = get_args(Mask)
@@ -50,6 +52,7 @@ class Evaluator:
         cutoffs: list lengths.
         batch_size: users scored at a time.
         device: where the scores are computed.
+        metrics: more metrics by name.
     """
 
     def __init__(
@@ -61,16 +64,17 @@ class Evaluator:
         cutoffs: Sequence[int],
         batch_size: int,
         device: torch.device,
+        metrics: Mapping[str, Metric] = MappingProxyType({}),
     ) -> None:
         known = masks["clean"].user_degree[held_out.users] > 0
         self.pairs = Edges.from_keys(held_out.keys[known], held_out.num_users, held_out.num_items)
-        self.headline, self.cutoffs = headline, cutoffs
+        self.headline, self.cutoffs, self.metrics = headline, cutoffs, metrics
         self.ranker = Ranker(self.pairs, masks, depth=max(cutoffs), batch_size=batch_size, device=device)
 
     def __call__(self, scorer: Scorer) -> Scores:
         """Metrics of these scores, per user and mask."""
         ranks = self.ranker.ranks(scorer)
-        per_user = {mask: per_user_metrics(self.pairs, ranks[mask], self.cutoffs) for mask in ranks}
+        per_user = {mask: per_user_metrics(self.pairs, ranks[mask], self.cutoffs, self.metrics) for mask in ranks}
         return Scores(np.unique(self.pairs.users), per_user, self.headline)
 
 
@@ -84,14 +88,19 @@ class FullRanking:
     """Whose training positives are hidden in the headline: `clean` (fair), `corrupted` or `edited`."""
     batch_size: Count
     """Users scored at a time; no influence on the numbers."""
+    metrics: Mapping[str, Function]
+    """More metrics by name, functions of plugins."""
 
     def __post_init__(self) -> None:
         if 10 not in self.cutoffs:
             raise ValueError(f"evaluation.cutoffs must contain 10 (early stopping uses it), got {list(self.cutoffs)}")
+        for path in self.metrics.values():
+            function(path)
 
     def identity(self) -> Mapping[str, object]:
         """What determines the result."""
-        return {"cutoffs": self.cutoffs, "filter": self.filter}
+        more = {"metrics": dict(self.metrics)} if self.metrics else {}
+        return {"cutoffs": self.cutoffs, "filter": self.filter, **more}
 
     def evaluator(self, held_out: Edges, masks: Mapping[str, Edges], device: torch.device) -> Evaluator:
         """An evaluator of these pairs under several masks; the mask "clean" says which users are known."""
@@ -102,4 +111,5 @@ class FullRanking:
             cutoffs=self.cutoffs,
             batch_size=self.batch_size,
             device=device,
+            metrics={name: function(path) for name, path in self.metrics.items()},
         )

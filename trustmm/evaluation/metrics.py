@@ -1,6 +1,8 @@
 """Ranking metrics per user, from the ranks of the held-out items."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,25 @@ PerUser = Mapping[str, NDArray[np.float64]]
 NAMES = ("recall", "ndcg", "precision", "map", "hit")
 
 
-def per_user_metrics(held_out: Edges, ranks: IntArray, cutoffs: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+class Metric(Protocol):
+    """A metric of a list of k items, for each user."""
+
+    def __call__(self, held_out: Edges, ranks: IntArray, k: int) -> NDArray[np.float64]:
+        """One value per user with held-out items, (V,), in order of user id.
+
+        Args:
+            held_out: the pairs that were ranked.
+            ranks: rank from 0 of each pair, (E,); from the largest cutoff on they are only known to be so large.
+            k: length of the list.
+        """
+
+
+def per_user_metrics(
+    held_out: Edges,
+    ranks: IntArray,
+    cutoffs: Sequence[int],
+    more: Mapping[str, Metric] = MappingProxyType({}),
+) -> dict[str, NDArray[np.float64]]:
     """Recall, NDCG, precision, MAP and hit rate of every user with held-out items, at each cutoff.
 
     With n held-out items of a user: recall = hits / n; precision = hits / k; NDCG is binary, over the ideal of
@@ -21,9 +41,11 @@ def per_user_metrics(held_out: Edges, ranks: IntArray, cutoffs: Sequence[int]) -
         held_out: the pairs that were ranked.
         ranks: rank from 0 of each pair, (E,).
         cutoffs: list lengths k.
+        more: further metrics by name.
 
     Returns: ``{"recall@10": (V,), ...}`` over the V users with held-out items, in order of user id.
     """
+    result = {f"{name}@{k}": metric(held_out, ranks, k) for k in cutoffs for name, metric in more.items()}
     order = np.lexsort((ranks, held_out.users))
     ranks = ranks[order]
     users, counts = np.unique(held_out.users, return_counts=True)
@@ -33,7 +55,6 @@ def per_user_metrics(held_out: Edges, ranks: IntArray, cutoffs: Sequence[int]) -
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.add.reduceat(values, starts[:-1]) if len(users) else np.empty(0)
 
-    result: dict[str, NDArray[np.float64]] = {}
     for k in cutoffs:
         hit = (ranks < k).astype(float)
         hits, reachable = total(hit), np.minimum(counts, k)

@@ -15,7 +15,11 @@ from torch import Tensor
 from trustmm.graph.edges import Edges, IntArray
 
 LANE = 8 * 255
-"""Flags per chunk when eight one-byte counters are added as one 64-bit integer: at most 255 each."""
+"""Flags per chunk when eight one-byte counters are added as one 64-bit integer: at most 255 each.
+
+Clever on purpose: 256 users with 18,357 items take 8 ms on one core; 28 ms with ``(scores > own).sum(1)``, which
+the tests hold it against.
+"""
 
 
 class Scorer(Protocol):

@@ -1,7 +1,7 @@
 """From configuration to stages: the only caller of `hydra.utils.instantiate`.
 
-A target is allowed only in this package and torch.optim; every key is bound to the constructor's signature, and every
-value checked against its annotation, before anything is built or read.
+A target is allowed only in this package, in plugins and in torch.optim; every key is bound to the constructor's
+signature, and every value checked against its annotation, before anything is built or read.
 """
 
 import difflib
@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trustmm.options.checks import check_value
+from trustmm.store.plugins import is_ours, packages
 
-ALLOWED = ("trustmm.", "torch.optim.")
+TORCH = "torch.optim."
 RUNTIME = frozenset({"train", "rng", "neighbours", "params", "lr"})
 """Arguments that a job supplies to a partial target; no key may shadow them."""
 RESERVED = frozenset({"_target_", "_partial_"})
@@ -61,7 +62,7 @@ def _checked_node(options: Mapping[str, Any], key: str) -> dict[str, Any]:
     for name, value in named.items():
         if name in RUNTIME or name.startswith("_") or (name not in parameters and not takes_any):
             raise ValueError(unknown_key(f"{key}.{name}", [f"{key}.{known}" for known in parameters]))
-        if name in parameters and target.__module__.startswith("trustmm.") and not _is_node(value):
+        if name in parameters and is_ours(target.__module__) and not _is_node(value):
             result[name] = check_value(f"{key}.{name}", value, parameters[name].annotation)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     missing = required - named.keys() - (RUNTIME if options.get("_partial_") else set())
@@ -76,16 +77,21 @@ def find_target(path: Any, key: str) -> Any:
     Raises: ValueError unless it is a class defined in an allowed package.
     """
     module, _, name = str(path).rpartition(".")
-    allowed = f"{key} must be a class in {' or '.join(prefix.rstrip('.') for prefix in ALLOWED)}, got {path!r}"
-    if not f"{module}.".startswith(ALLOWED):
+    places = " or ".join(("trustmm", *packages(), TORCH.rstrip(".")))
+    allowed = f"{key} must be a class in {places}, got {path!r}"
+    if not _is_allowed(module):
         raise ValueError(allowed)
     try:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{allowed}, which does not exist") from error
-    if not inspect.isclass(target) or not f"{target.__module__}.".startswith(ALLOWED):
+    if not inspect.isclass(target) or not _is_allowed(target.__module__):
         raise ValueError(allowed)
     return target
+
+
+def _is_allowed(module: str) -> bool:
+    return is_ours(module) or f"{module}.".startswith(TORCH)
 
 
 def unknown_key(key: str, known: list[str]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from trustmm.store.plugins import names_plugin
+
 
 @dataclass(frozen=True)
 class Within:
@@ -22,6 +24,11 @@ class Within:
         return above and (value <= high if self.interval[-1] == "]" else value < high)
 
 
+class InPlugin:
+    """Text that is the dotted path of a function in a plugin."""
+
+
+Function = Annotated[str, InPlugin()]
 Count = Annotated[int, Within("[1, inf)")]
 Seed = Annotated[int, Within("[0, inf)")]
 Share = Annotated[float, Within("[0, 1]")]
@@ -59,6 +66,8 @@ def _check_annotated(key: str, value: Any, arguments: tuple[Any, ...]) -> Any:
     for limit in arguments[1:]:
         if isinstance(limit, Within) and value not in limit:
             raise ValueError(f"{key} must be in {limit.interval}, got {value:g}")
+        if isinstance(limit, InPlugin) and not names_plugin(value):
+            raise ValueError(f"{key} must be the path of a function in a plugin, got {value!r}")
     return value
 
 

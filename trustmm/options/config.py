@@ -28,6 +28,7 @@ class JobConfig:
     tracking: Any = MISSING
     seed: int = 0
     resume: bool = True
+    keep_model: bool | None = None
     output_dir: str = "outputs"
     cache_dir: str = "${output_dir}/cache"
     cache_limit: Any = MISSING
@@ -51,7 +52,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
     store.store(name="rectify_schema", node=RectifyConfig)
-    for name in ("eta_of", "modality_weight", "k_of", "modalities"):
+    for name in ("eta_of", "modality_weight", "k_of", "modalities", "metrics"):
         store.store(group="schema", name=name, node=_open_node(name))
     OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trustmm.corruption.stress import Damage
+from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Features
+from trustmm.evaluation.separation import auc, gini
 from trustmm.graph.neighbours import top_products, unit_rows
 from trustmm.rectifier.mr import Repair
 from trustmm.seeding import stream
@@ -46,7 +47,9 @@ def repair_diagnostics(
     for name, repair in repairs.items():
         groups = {"touched": damage.touched[name] & ~cold, "untouched": ~damage.touched[name] & ~cold, "cold": cold}
         matrices = (clean[name], observed[name], rectified[name])
-        found = dict(_plan_numbers(repair)) | {"touched_auc": auc(repair.alignment, groups)}
+        found = dict(_plan_numbers(repair)) | {
+            "touched_auc": auc(repair.alignment[groups["touched"]], repair.alignment[groups["untouched"]])
+        }
         for group, members in groups.items():
             if members.any():
                 values = _group_numbers(matrices, repair, np.flatnonzero(members), device)
@@ -112,20 +115,3 @@ def overlap(left: torch.Tensor, right: torch.Tensor) -> float:
     if not right.numel():
         return float("nan")
     return float((left[:, :, None] == right[:, None, :]).any(dim=2).float().mean())
-
-
-def gini(mass: NDArray[np.float64]) -> float:
-    """Gini coefficient of non-negative masses: 0 when all are equal, near 1 when one holds everything."""
-    ordered = np.sort(mass)
-    ranks = np.arange(1, len(mass) + 1)
-    return float(((2 * ranks - len(mass) - 1) * ordered).sum() / (len(mass) * ordered.sum()))
-
-
-def auc(alignment: NDArray[np.float64], groups: Mapping[str, NDArray[np.bool_]]) -> float:
-    """How well a low alignment with the anchor tells touched from untouched items: 0.5 not at all, 1 perfectly."""
-    touched, untouched = alignment[groups["touched"]], alignment[groups["untouched"]]
-    if not len(touched) or not len(untouched):
-        return float("nan")
-    ordered = np.sort(touched)
-    below = np.searchsorted(ordered, untouched, side="left") + np.searchsorted(ordered, untouched, side="right")
-    return float(below.sum() / (2 * len(touched) * len(untouched)))

@@ -16,6 +16,7 @@ from trustmm.graph.neighbours import unit_rows
 from trustmm.graph.sparse import SparseMatrix
 from trustmm.options.checks import Count, NonNegative, Share, Within
 from trustmm.prior.lightgcn import Prior
+from trustmm.rectifier.base import Rectifier
 from trustmm.rectifier.matching import Matching, Support, row_normalised, sinkhorn, sparse_affinity
 from trustmm.rectifier.mismatch import estimate_mismatch
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
@@ -57,7 +58,7 @@ class Repair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModalityRectifier:
+class ModalityRectifier(Rectifier):
     """Soft matching of anchors and features, and a mix with the observed ones (Eqs. 6-14)."""
 
     lam: Share
@@ -114,7 +115,7 @@ class ModalityRectifier:
             raise ValueError(f"rectifier.k must be at most the {num_items} items of the dataset, got {self.k}")
 
     @property
-    def oracle_rho(self) -> bool:
+    def oracle_rho(self) -> bool:  # type: ignore[override]
         """Whether rho was read off the injected ratio, which nobody knows in practice."""
         return self.rho in ("paper", "drop")
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from trustmm.dataset.data import TrainData
+from trustmm.rectifier.base import Rectifier
 
 
-class NoRectifier:
+class NoRectifier(Rectifier):
     """The identity. Options of the other rectifiers are accepted and ignored, so that sweeps compose.
 
     Args:
@@ -13,8 +14,6 @@ class NoRectifier:
     """
 
     idle = True
-    """Changes nothing, asks for no prior."""
-    oracle_rho = False
 
     def __init__(self, **options: Any) -> None:
         pass
@@ -22,9 +21,6 @@ class NoRectifier:
     def identity(self) -> dict[str, Any]:
         """Nothing determines the result."""
         return {}
-
-    def check_fit(self, num_items: int) -> None:
-        """Any data fit."""
 
     def __call__(self, train: TrainData, prior: Any, **context: Any) -> tuple[TrainData, dict[str, Any]]:
         """The data as they are; the prior is not asked for."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trustmm.tracking.mlflow import NoTracking
 
 log = logging.getLogger(__name__)
-UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume"})
+UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume", "keep_model"})
 """Top-level keys that say where and how a job is kept."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
@@ -42,13 +42,9 @@ class Cell:
 
     def name(self, dataset: str) -> str:
         """Of the run in the tracking store: what a study varies first, for a table cuts names off at the end."""
-        damage, rectifier, edit = self.job.corruption, self.choices["rectifier"], self.choices["edit"]
-        parts = [f"eta{damage.eta:g}"] if damage.eta else []
-        parts += [f"{modality}{eta:g}" for modality, eta in sorted(damage.eta_of.items()) if eta]
-        parts += [damage.kind] if damage.kind != "permute" else []
-        parts += [f"etae{damage.eta_e:g}"] if damage.eta_e else []
-        parts += [rectifier] if rectifier != "none" else []
-        parts += [f"{self.config.edit.op}_{edit}"] if edit != "none" else []
+        rectifier, edit = self.choices["rectifier"], self.choices["edit"]
+        parts = [*self.job.corruption.words(), *([rectifier] if rectifier != "none" else [])]
+        parts += ["_".join(filter(None, (self.config.edit.get("op"), edit)))] if edit != "none" else []
         return "-".join([*parts, self.choices["backbone"], f"s{self.job.seed}", dataset])
 
     def folder(self, job_id: str) -> Path:

@@ -1,6 +1,6 @@
 """A job as its run in the tracking store sees it: tags and parameters first, then epochs, then what it found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from trustmm.training.course import Epoch
 
 
-def publish(stored: "Stored", tracked: "Run") -> None:
+MakePage = Callable[["Stored"], str]
+"""Draws the figures of a finished job into its folder, and returns its page as Markdown."""
+
+
+def publish(stored: "Stored", tracked: "Run", page: MakePage) -> None:
     """Final numbers, files and figures of a finished job, as its run in the tracking store."""
     if tracked.run_id is None:
         return
-    from trustmm.report.page.job import describe_job, draw_job
-
-    draw_job(stored)
+    note = page(stored)
     summary = stored.summary
     metrics = {f"test/{name}": value for name, value in summary["test"].items()}
     metrics |= {f"best_valid/{name}": value for name, value in summary["valid"].items()}
@@ -31,7 +33,7 @@ def publish(stored: "Stored", tracked: "Run") -> None:
     metrics |= {name: value for name, value in summary["diagnostics"].items() if value is not None}
     tracked.log_metrics(metrics | {"best_epoch": summary["best_epoch"], "seconds": summary["seconds"]})
     tracked.log_files(stored.folder)
-    tracked.set_tags({"mlflow.note.content": describe_job(stored)})
+    tracked.set_tags({"mlflow.note.content": note})
 
 
 def epoch_metrics(stage: str, epoch: "Epoch") -> dict[str, float]:
@@ -49,11 +51,9 @@ def tracked_run(
 ) -> Iterator["Run"]:
     """The job's run in the tracking store, with a status that is true; `data` is None where they could not be read."""
     job = cell.job
-    corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
     digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
-    tags = dict(cell.choices) | corruption | digests | more
+    tags = dict(cell.choices) | dict(job.corruption.tags()) | digests | more
     tags |= {
-        "corruption_kind": job.corruption.kind,
         "seed": job.seed,
         "oracle_rho": str(job.rectifier.oracle_rho).lower(),
         "version": __version__,

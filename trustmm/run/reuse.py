@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,8 +18,9 @@ from omegaconf import OmegaConf
 
 from trustmm.run.cell import Cell, identity_facts, open_cache, public_config
 from trustmm.run.environment import environment
-from trustmm.run.publish import epoch_metrics, publish, tracked_run
+from trustmm.run.publish import MakePage, epoch_metrics, publish, tracked_run
 from trustmm.store.files import locked
+from trustmm.store.job_folder import WEIGHTS
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -41,6 +43,7 @@ class Finished(NamedTuple):
 def run_or_reuse(
     cell: Cell,
     data: "Dataset",
+    page: MakePage,
     parent_run_id: str | None = None,
     on_run: Callable[[str | None], None] = lambda run_id: None,
 ) -> Finished:
@@ -51,6 +54,7 @@ def run_or_reuse(
     Args:
         cell: the job.
         data: what `cell.read_data` returned.
+        page: draws and describes a finished job.
         parent_run_id: run of the sweep that it belongs to.
         on_run: told the id of its run as soon as there is one, also when the job fails later.
     """
@@ -61,6 +65,8 @@ def run_or_reuse(
     with identity_lock(folder):
         cell.tracking.close_orphans(facts["job_id"])
         stored = read_result(folder, facts["job_id"]) if cell.config.resume else None
+        if cell.config.keep_model is True and not (folder / WEIGHTS).is_file():
+            stored = None
         if stored is not None:
             log.info("reused the finished job %s", folder)
             run_id = cell.tracking.find(facts["job_id"])
@@ -71,7 +77,7 @@ def run_or_reuse(
             on_run(tracked.run_id)
             if stored is None:
                 stored = execute(cell, data, facts, folder, tracked)
-            publish(stored, tracked)
+            publish(stored, tracked, page)
         return Finished(stored, tracked.run_id)
 
 
@@ -87,11 +93,12 @@ def identity_lock(folder: Path) -> Iterator[None]:
 
 def job_facts(cell: Cell, data: "Dataset") -> dict[str, Any]:
     """What determines the numbers of a job, and the identity made of it."""
-    from trustmm.dataset.sizes import sizes
+    from trustmm.dataset.statistics import recorded_sizes
 
     return identity_facts(cell, data.identity) | {
+        "choices": dict(cell.choices),
         "dataset": data.name,
-        "dataset_statistics": sizes(data),
+        "dataset_statistics": recorded_sizes(data),
         "config": public_config(cell.config),
         "content_digest": getattr(data, "content_digest", data.digest),
         "environment": environment(cell.job.training.torch_device),
@@ -102,6 +109,7 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
     """Run the job and write its folder."""
     from trustmm.job import run_job
     from trustmm.process.allocator import keep_freed_memory
+    from trustmm.run.model import save_weights
     from trustmm.run.progress import progress
     from trustmm.store.job_folder import record_history, write_result
     from trustmm.training.checkpoint import FileCheckpoint
@@ -120,7 +128,8 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
         checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"], facts["environment"])
         if not cell.config.resume:
             checkpoint.clear()
-        result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
+        keep = partial(save_weights, folder) if cell.config.keep_model else None
+        result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint, on_model=keep)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     if data.provenance is not None:

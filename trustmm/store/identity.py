@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trustmm.store.plugins import is_ours, names_plugin
+
 VOLATILE = frozenset({"root", "device", "checkpoint_every"})
 """Options that say where and how, not what."""
 PLUMBING = frozenset(
@@ -18,6 +20,7 @@ PLUMBING = frozenset(
         "trustmm.store.digest",
         "trustmm.store.files",
         "trustmm.store.identity",
+        "trustmm.store.plugins",
         "trustmm.store.room",
         "trustmm.training.checkpoint",
     }
@@ -65,14 +68,14 @@ def describe(stage: Any) -> Any:
 
 
 def targets(description: Any) -> list[str]:
-    """Modules of this package named by the classes in a description."""
+    """Modules of this package and of plugins, named by the classes and functions in a description."""
     if isinstance(description, Mapping):
-        own = description.get("_target_", "")
-        nested = [module for value in description.values() for module in targets(value)]
-        return [own.rpartition(".")[0], *nested] if own.startswith("trustmm.") else nested
+        own = str(description.get("_target_", ""))
+        nested = [module for key, value in description.items() if key != "_target_" for module in targets(value)]
+        return [own.rpartition(".")[0], *nested] if is_ours(own) else nested
     if isinstance(description, list):
         return [module for value in description for module in targets(value)]
-    return []
+    return [description.rpartition(".")[0]] if isinstance(description, str) and names_plugin(description) else []
 
 
 def placeless(description: Any) -> Any:
@@ -114,7 +117,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def code_digest(*modules: str) -> str:
-    """Hash of the code of these modules and of all modules of this package that they import, however deep.
+    """Hash of the code of these modules and of all modules of this package and of plugins that they import.
 
     Only a change that can move a number counts: comments, docstrings, layout and annotations' imports do not, nor
     where a module lies. What a module holds is looked at once, when it is first asked for; `remember_code` asks early.
@@ -190,8 +193,8 @@ def _keep(tree: ast.AST, wanted: Callable[[Any], bool]) -> None:
 
 def _is_own_import(node: Any) -> bool:
     if isinstance(node, ast.ImportFrom):
-        return (node.module or "").partition(".")[0] == "trustmm"
-    return isinstance(node, ast.Import) and all(alias.name.partition(".")[0] == "trustmm" for alias in node.names)
+        return bool(node.module) and is_ours(str(node.module))
+    return isinstance(node, ast.Import) and all(is_ours(alias.name) for alias in node.names)
 
 
 def _is_for_types(node: Any) -> bool:

@@ -36,6 +36,8 @@ SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "epochs": int,
 }
 """What every ``result.json`` holds, and of which kind; there may be more."""
+WEIGHTS = "model.npz"
+"""Best weights of the backbone, where they are kept."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,14 @@ def check_summary(summary: Any) -> None:
     datetime.fromisoformat(summary["ended"])
 
 
+def read_stored(folder: Path) -> Stored:
+    """The finished job in `folder`; ValueError if there is none."""
+    path = folder / RESULT
+    if not path.is_file():
+        raise ValueError(f"{folder} must be the folder of a finished job, with a {RESULT} in it")
+    return Stored(folder, load_summary(path))
+
+
 def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
     """What adds an epoch of a stage to ``history.jsonl``: an interrupted job keeps its history.
 
@@ -101,7 +111,7 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
 
     def record(stage: str, epoch: Mapping[str, Any]) -> None:
         if epoch["epoch"] == 0:
-            kept = [line for line in _read_history(path) if line["stage"] != stage]
+            kept = [line for line in read_history(path) if line["stage"] != stage]
             with atomic(path) as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         with path.open("a", encoding="utf-8") as handle:
@@ -110,7 +120,7 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
     return record
 
 
-def _read_history(path: Path) -> list[dict[str, Any]]:
+def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a history, but for a last one that a kill cut short."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]

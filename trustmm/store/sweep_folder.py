@@ -1,8 +1,10 @@
 """The folder of a sweep: which cells have finished as which jobs, and which have not."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trustmm.store.files import atomic, locked
 
@@ -38,3 +40,21 @@ def read_cells(sweep_folder: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+@dataclass(frozen=True)
+class FinishedCell:
+    """One cell whose job has finished."""
+
+    cell: str
+    """Its overrides as the user typed them."""
+    run_id: str | None
+    summary: Mapping[str, Any]
+
+
+def varying_options(cells: Sequence[str]) -> list[dict[str, str]]:
+    """For each cell its value of every key that the cells do not all share."""
+    words = [dict(word.lstrip("+").partition("=")[::2] for word in cell.split(" ") if "=" in word) for cell in cells]
+    keys = list(dict.fromkeys(key for cell in words for key in cell))
+    varying = [key for key in keys if len({cell.get(key, "") for cell in words}) > 1]
+    return [{key: cell.get(key, "") for key in varying} for cell in words]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Choices = Callable[[Sequence[str]], Mapping[str, str]]
 """From the overrides of a job to the option chosen in each group."""
+Draw = Callable[[Report], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def run_studies(
     config: DictConfig,
     launcher: Any,
     config_loader: ConfigLoader,
+    draw: Draw,
 ) -> list[Report]:
     """Run all studies of a command one after the other, report on each, and print the best trials.
 
@@ -54,6 +56,7 @@ def run_studies(
         config: of the sweep, Hydra's node included.
         launcher: one of this package, because a study submits one job at a time.
         config_loader: Hydra's.
+        draw: writes the figures of a study into its folder.
 
     Raises: ValueError for impossible options; `trustmm.study.question.StudyError` if too many trials failed.
     """
@@ -76,7 +79,7 @@ def run_studies(
         for variant in variants(options, arguments, Path(config.hydra.sweep.dir), config_loader):
             if variant.label:
                 log.info("study of %s", variant.label)
-            reports.append(run_variant(variant, launcher, command, choices, notes))
+            reports.append(run_variant(variant, launcher, command, choices, draw, notes))
         status = "FINISHED"
     except Exception:
         status = "FAILED"
@@ -111,7 +114,12 @@ def variants(
 
 
 def run_variant(
-    variant: Variant, launcher: "SweepLauncher", command: Sequence[str], choices: Choices, notes: list[str]
+    variant: Variant,
+    launcher: "SweepLauncher",
+    command: Sequence[str],
+    choices: Choices,
+    draw: Draw,
+    notes: list[str],
 ) -> Report:
     """Run one study; whatever ends it, its table and figures are written, and its Markdown is added to the notes."""
     options, space, folder = variant.options, variant.space, variant.folder
@@ -122,19 +130,21 @@ def run_variant(
         close_storage(study)
         raise
     except BaseException:
-        _tell(study, variant, command, choices, notes)
+        _tell(study, variant, command, choices, draw, notes)
         raise
-    return _tell(study, variant, command, choices, notes)
+    return _tell(study, variant, command, choices, draw, notes)
 
 
-def _tell(study: Any, variant: Variant, command: Sequence[str], choices: Choices, notes: list[str]) -> Report:
+def _tell(
+    study: Any, variant: Variant, command: Sequence[str], choices: Choices, draw: Draw, notes: list[str]
+) -> Report:
     """Table and figures of a study that was worked on, in its folder and in the notes; closes it."""
     options, space, folder = variant.options, variant.space, variant.folder
     try:
         report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
     finally:
         close_storage(study)
-    write_report(report, command, choices)
+    write_report(report, command, choices, draw)
     notes.append(describe_study(report, command))
     log.info("table and figures: %s", folder)
     return report

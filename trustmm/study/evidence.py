@@ -8,7 +8,7 @@ that is repeated takes finished jobs from their folders and comes to the same de
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trustmm.options.checks import Count, Positive, Share, Within, check_value
-from trustmm.report.evidence.sequential import Looks, Question, Reading, looks, read
-from trustmm.report.evidence.statistics import holm
-from trustmm.report.page.evidence import draw_paths, evidence_table
 from trustmm.seeding import stream
+from trustmm.statistics.seeds import holm
+from trustmm.statistics.sequential import Looks, Question, Reading, looks, read
 from trustmm.store.files import atomic
 from trustmm.study.evidence_options import EvidenceOptions
 from trustmm.study.space import Space, Value, parse_space
@@ -74,8 +73,17 @@ class Found:
         return float(np.mean([seconds for (cell, _), seconds in self.seconds.items() if cell in cells] or [1.0]))
 
 
+MakePage = Callable[[Path, Mapping[str, tuple[Sequence[Mapping[str, Any]], str]], str, float], str]
+"""From a file to draw in, the looks of every comparison and how it ended, metric and level, to Markdown."""
+
+
 def run_evidence(
-    options: EvidenceOptions, arguments: Sequence[str], folder: Path, launcher: Any, config_loader: "ConfigLoader"
+    options: EvidenceOptions,
+    arguments: Sequence[str],
+    folder: Path,
+    launcher: Any,
+    config_loader: "ConfigLoader",
+    page: MakePage,
 ) -> list[Comparison]:
     """Run the comparisons of a command until each has ended, and leave what was found in the sweep's folder.
 
@@ -85,6 +93,7 @@ def run_evidence(
         folder: of the sweep.
         launcher: one of this package.
         config_loader: Hydra's.
+        page: draws the paths into a file, and returns the table as Markdown.
 
     Raises: ValueError for impossible options.
     """
@@ -107,7 +116,7 @@ def run_evidence(
             _rounds(comparisons, space, options, when, launcher)
             status = "FAILED" if any(each.ended == "failed" for each in comparisons) else "FINISHED"
         finally:
-            note = leave(comparisons, options, when, folder)
+            note = leave(comparisons, options, when, folder, page)
             launcher.sweep.finish(status, note)
     return comparisons
 
@@ -260,7 +269,9 @@ def _settle(comparisons: Sequence[Comparison], options: EvidenceOptions) -> None
             comparison.path[-1] |= {"p_holm": float(p), "ended": comparison.ended}
 
 
-def leave(comparisons: Sequence[Comparison], options: EvidenceOptions, when: Looks, folder: Path) -> str:
+def leave(
+    comparisons: Sequence[Comparison], options: EvidenceOptions, when: Looks, folder: Path, page: MakePage
+) -> str:
     """Write ``evidence.jsonl``, a line for every look, and the picture of the paths; the table as Markdown."""
     lines = [line for comparison in comparisons for line in comparison.path]
     if not lines:
@@ -270,5 +281,4 @@ def leave(comparisons: Sequence[Comparison], options: EvidenceOptions, when: Loo
     with atomic(folder / LINES) as path:
         path.write_text("".join(json.dumps(line) + "\n" for line in (head, *lines)), encoding="utf-8")
     paths = {each.label: (each.path, each.ended) for each in comparisons if each.path}
-    draw_paths(paths, options.metric).savefig(folder / PICTURE)
-    return evidence_table(paths, options.metric, nominal)
+    return page(folder / PICTURE, paths, options.metric, nominal)

@@ -25,7 +25,7 @@ def address(storage: str | None, folder: Path) -> str:
 
 
 def redact(text: str, storage: str) -> str:
-    """The text without the passwords of a database's address, however they are written there."""
+    """The text without the passwords of a database's address, in every form in which they can be written."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

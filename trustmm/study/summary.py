@@ -15,7 +15,7 @@ from trustmm.store.files import atomic
 from trustmm.store.sweep_folder import STUDY
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Objectives
-from trustmm.study.space import Space
+from trustmm.study.space import Axis, Space
 from trustmm.study.storage import address
 from trustmm.study.trials import num_told
 
@@ -55,9 +55,29 @@ class Report:
     complete: bool
 
     @property
+    def metrics(self) -> Sequence[str]:
+        """Names of the objectives."""
+        return self.objectives.metrics
+
+    @property
+    def directions(self) -> Sequence[str]:
+        """Of the metrics: maximize or minimize."""
+        return self.objectives.directions
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        """Parameters of the space."""
+        return self.space.axes
+
+    @property
+    def states(self) -> list[str]:
+        """What became of each trial."""
+        return [state_of(trial) for trial in self.trials]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many trials are in each state."""
-        states = Counter(state_of(trial) for trial in self.trials)
+        states = Counter(self.states)
         return {state: states[state] for state in ("finished", "pruned", "failed", "interrupted", "waiting", "running")}
 
 
@@ -120,16 +140,20 @@ def importances(study: Any, options: StudyOptions, place: int) -> Importances:
     return Importances(metric, label, shares)
 
 
-def write_report(report: Report, command: Sequence[str], choices: Callable[[Sequence[str]], Mapping[str, str]]) -> None:
+def write_report(
+    report: Report,
+    command: Sequence[str],
+    choices: Callable[[Sequence[str]], Mapping[str, str]],
+    draw: Callable[[Report], None],
+) -> None:
     """Write table, note, summary and figures into the study's folder.
 
     Args:
         report: of the study.
         command: start of the command line of a single job, to which a trial's overrides are added.
         choices: from overrides to the option chosen in each group.
+        draw: writes the figures.
     """
-    from trustmm.study.figures import draw_study
-
     report.folder.mkdir(parents=True, exist_ok=True)
     with atomic(report.folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as handle:
         rows = [trial_row(trial, report.objectives) for trial in report.trials]
@@ -141,7 +165,7 @@ def write_report(report: Report, command: Sequence[str], choices: Callable[[Sequ
         path.write_text(describe_study(report, command), encoding="utf-8")
     with atomic(report.folder / SUMMARY) as path:
         path.write_text(json.dumps(summary(report, choices), indent=1), encoding="utf-8")
-    draw_study(report)
+    draw(report)
 
 
 def trial_row(trial: Any, objectives: Objectives) -> dict[str, Any]:

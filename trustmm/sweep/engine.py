@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from trustmm.tracking.mlflow_run import public
+
 
 @dataclass(frozen=True)
 class Task:
@@ -57,3 +59,9 @@ class Executor(Protocol):
 
     def stop(self, task: Task, reason: str) -> None:
         """End a submitted task; its outcome, KILLED with this reason, comes through `wait` like any other."""
+
+
+def cell_name(task: Task) -> str:
+    """A cell as the user typed it, without what concerns Hydra."""
+    own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
+    return public(" ".join(own))

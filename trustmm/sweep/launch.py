@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from trustmm.sweep.engine import Executor, Outcome, Task
-    from trustmm.sweep.plan import Sweep
+    from trustmm.sweep.plan import MakePage, Sweep
     from trustmm.tracking.mlflow import Status
 
 
@@ -32,6 +32,9 @@ class SweepLauncher(Launcher, ABC):
 
     sweep: "Sweep"
 
+    page: "MakePage"
+    """Writes the page of the sweep; said by the plugin."""
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's first call; the task function is not used, a worker runs jobs by itself."""
         from trustmm.sweep.plan import Sweep
@@ -39,7 +42,7 @@ class SweepLauncher(Launcher, ABC):
         def compose(words: Sequence[str]) -> DictConfig:
             return hydra_context.config_loader.load_sweep_config(config, list(words))
 
-        self.sweep = Sweep(compose, Path(config.hydra.sweep.dir))
+        self.sweep = Sweep(compose, Path(config.hydra.sweep.dir), self.page)
 
     @abstractmethod
     def executor(self, num_tasks: int | None = None) -> "Executor":

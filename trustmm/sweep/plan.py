@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -25,15 +25,16 @@ from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
 from trustmm.store.identity import PARTS, DataIdentity, differences
 from trustmm.store.job_folder import read_result
-from trustmm.store.sweep_folder import read_cells, record_cell, write_failures
-from trustmm.sweep.engine import Outcome, Task
+from trustmm.store.pivot import metrics_of, params_of, pivot
+from trustmm.store.sweep_folder import FinishedCell, read_cells, record_cell, varying_options, write_failures
+from trustmm.sweep.engine import Outcome, Task, cell_name
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.mlflow_run import public
 
 if TYPE_CHECKING:
-    from trustmm.report.page.sweep import Pivot
     from trustmm.store.job_folder import Stored
+    from trustmm.store.pivot import Pivot
     from trustmm.tracking.mlflow import NoTracking, Status
     from trustmm.tracking.view import SweepSummary
 
@@ -42,6 +43,12 @@ SHOWN = 5
 """Differences that a line spells out."""
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the overrides of a job to its configuration, Hydra's node included."""
+
+
+class MakePage(Protocol):
+    """Writes the files of a sweep's page into its folder, the figure if `drawn`; the page as Markdown."""
+
+    def __call__(self, folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,12 @@ class Sweep:
     Args:
         compose: Hydra's composition under the command line's configuration.
         folder: of the sweep; its name is the sweep's id, so the same command finds it again.
+        page: writes the table and the figure of the finished cells.
     """
 
-    def __init__(self, compose: Compose, folder: Path) -> None:
+    def __init__(self, compose: Compose, folder: Path, page: MakePage) -> None:
         self.folder = folder
+        self._page = page
         self._compose = compose
         self._planned: dict[int, _Planned] = {}
         self._identities: dict[str, DataIdentity] = {}
@@ -111,8 +120,8 @@ class Sweep:
         """Validation metrics that the task will have."""
         from trustmm.evaluation.metrics import NAMES
 
-        cutoffs = self._planned[task.number].cell.job.evaluation.cutoffs
-        return [f"{name}@{k}" for k in cutoffs for name in NAMES]
+        evaluation = self._planned[task.number].cell.job.evaluation
+        return [f"{name}@{k}" for k in evaluation.cutoffs for name in (*NAMES, *evaluation.metrics)]
 
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
@@ -157,29 +166,25 @@ class Sweep:
         say_end(self.folder, table, [link for link in links if link is not None])
 
     def _summary(self, table: "Pivot | None") -> "SweepSummary":
-        from trustmm.report.page.sweep import axes_of, metrics_of, params_of
         from trustmm.tracking.view import SweepSummary
 
         cells = [cell_name(planned.task) for planned in self._planned.values()]
-        axes = list(axes_of(cells)[0]) if cells else []
+        axes = list(varying_options(cells)[0]) if cells else []
         return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
 
     def _summarise(self) -> "tuple[Pivot | None, str]":
         """The files of the sweep's end; the table, and the same as Markdown."""
-        from trustmm.report.page.sweep import Row, draw, markdown, pivot, table_text
-
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
         failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
         write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
         stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
-        rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
+        rows = [
+            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
+        ]
         if not rows:
             return None, ""
-        (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
-        table = pivot(rows)
-        if any(run_id is not None for run_id in self._parents.values()):
-            draw(table).savefig(self.folder / "summary.png")
-        return table, markdown(table)
+        drawn = any(run_id is not None for run_id in self._parents.values())
+        return pivot(rows), self._page(self.folder, rows, drawn=drawn)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
@@ -190,6 +195,7 @@ class Sweep:
         try:
             choices = dict(config.hydra.runtime.choices)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            plain.keep_model = bool(plain.keep_model)
             cell = build_cell(plain, choices)
             return Cell(OmegaConf.create(plain_config(plain)), cell.choices, cell.job, cell.read_data, cell.tracking)
         finally:
@@ -249,12 +255,6 @@ def changed_cells(folder: Path, tasks: Sequence[Task], identities: Sequence[Mapp
             more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
             found.setdefault("; ".join([*parts[:SHOWN], *more]), []).append(f"{old} -> {task.job_id}")
     return [f"{len(jobs)} finished cells are other jobs now ({jobs[0]}): {why}" for why, jobs in found.items()]
-
-
-def cell_name(task: Task) -> str:
-    """A cell as the user typed it, without what concerns Hydra."""
-    own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
-    return public(" ".join(own))
 
 
 def _data_key(cell: Cell) -> str:

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from trustmm.report.page.sweep import METRIC, Pivot, axes_of
 from trustmm.store.job_folder import Stored
-from trustmm.sweep.engine import Outcome, Task
-from trustmm.sweep.plan import cell_name
+from trustmm.store.pivot import METRIC, Pivot
+from trustmm.store.sweep_folder import varying_options
+from trustmm.sweep.engine import Outcome, Task, cell_name
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def outcome_table(table: Pivot) -> Table:
 def short_names(tasks: Sequence[Task]) -> dict[int, str]:
     """By number: what tells a cell from the others, or all of its overrides where nothing does."""
     cells = [cell_name(task) for task in tasks]
-    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in axes_of(cells)]
+    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in varying_options(cells)]
     return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}
 
 

@@ -1,11 +1,11 @@
 """A task in its own process, whatever started it: the pool's fork server here, Slurm on a compute node.
 
-`Assignment` is all that the process is told, plain data that go through JSON or pickle. `work` runs it and leaves its
-`Outcome` in a file of the sweep's folder, the last thing it does; a process that died before left none, and
-`read_outcome` says None. So every engine learns the same way what became of a task::
+`Assignment` holds everything the process needs, as plain data that survive JSON and pickle. `work` runs the task and,
+as its last act, writes the `Outcome` to a file in the sweep's folder. If the process died before that, there is no file
+and `read_outcome` returns None. Every engine thus learns the outcome of a task in the same way::
 
     controller                                     process
-    forget_outcome(assignment)                     work(assignment)
+    forget_outcome(assignment)                     work(assignment, page)
     ...start it, wait until it is gone...
     read_outcome(assignment) or Outcome("FAILED", "killed (signal 9), possibly out of memory")
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trustmm.dataset.data import Dataset
     from trustmm.run.cell import Cell
+    from trustmm.run.publish import MakePage
     from trustmm.run.reuse import Finished
 
 log = logging.getLogger(__name__)
@@ -63,14 +64,19 @@ class Assignment:
         return cls(**plain | {"task": Task(**task), "sweep_folder": Path(plain["sweep_folder"])})
 
 
-def work(assignment: Assignment) -> Outcome:
-    """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C."""
+def work(assignment: Assignment, page: "MakePage") -> Outcome:
+    """Run the task in this process and leave its outcome; nothing is raised, not even by SIGTERM or Ctrl-C.
+
+    Args:
+        assignment: the task.
+        page: draws and describes the finished job.
+    """
     from trustmm.process.signals import Terminated, termination_as_exception
 
     runs: list[str | None] = [None]
     try:
         with termination_as_exception():
-            finished = _run(assignment, runs.append)
+            finished = _run(assignment, page, runs.append)
         outcome = Outcome("FINISHED", "", finished.run_id, finished.stored.summary["valid"])
     except (Terminated, KeyboardInterrupt) as end:
         outcome = Outcome("KILLED", str(end) or "interrupted", runs[-1])
@@ -81,7 +87,7 @@ def work(assignment: Assignment) -> Outcome:
     return outcome
 
 
-def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
+def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None], None]") -> "Finished":
     from omegaconf import DictConfig, OmegaConf
 
     from trustmm.run.cell import build_cell, identity_facts
@@ -96,7 +102,7 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
     if found["job_id"] != assignment.task.job_id:
         parts = differences(assignment.identity, found) or [f"id: {assignment.task.job_id}, now {found['job_id']}"]
         raise ValueError(f"this job changed after the sweep was prepared, repeat its command; {'; '.join(parts)}")
-    return run_or_reuse(cell, data, assignment.parent_run_id, on_run)
+    return run_or_reuse(cell, data, page, assignment.parent_run_id, on_run)
 
 
 def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":

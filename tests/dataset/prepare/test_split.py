@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 
 from trustmm.dataset.folder import read_splits
 from trustmm.dataset.prepare.interactions import Interactions
-from trustmm.dataset.prepare.split import held_out_counts, random_split, time_split
+from trustmm.dataset.prepare.split import random_split, time_split
+from trustmm.dataset.split import held_out_counts
 
 
 def pairs_of(degrees: list[int]) -> Interactions:

@@ -8,10 +8,10 @@ import pytest
 from tests.report.conftest import Sweep, curves
 from trustmm.report.evidence.claims import CLAIMS
 from trustmm.report.evidence.published import facts
-from trustmm.report.evidence.statistics import Interval, over_seeds
 from trustmm.report.evidence.verdict import above, below, every, most, settle, some_above, within
 from trustmm.report.runs.read import read_sweeps
 from trustmm.report.table.claims import claim_tables
+from trustmm.statistics.seeds import Interval, over_seeds
 
 NOISES = (-0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.15)
 

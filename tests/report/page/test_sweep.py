@@ -5,12 +5,14 @@ import io
 
 import pytest
 
-from trustmm.report.page.sweep import Row, axes_of, draw, markdown, metrics_of, params_of, pivot, table_text
+from trustmm.report.page.sweep import draw, markdown, table_text
+from trustmm.store.pivot import metrics_of, params_of, pivot
+from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 
-def row(cell: str, value: float) -> Row:
+def row(cell: str, value: float) -> FinishedCell:
     metrics = dict.fromkeys(("recall@10", "ndcg@10", "recall@20", "ndcg@20"), value)
-    return Row(
+    return FinishedCell(
         cell, f"run-{value}", {"valid": metrics, "test": metrics, "best_epoch": 3, "seconds": 1.5, "job_id": "j"}
     )
 
@@ -24,9 +26,9 @@ ROWS = [
 
 
 def test_axes_are_the_keys_that_vary() -> None:
-    assert axes_of(["a=1 b=2", "a=1 b=3 +c=4"]) == [{"b": "2", "c": ""}, {"b": "3", "c": "4"}]
-    assert axes_of(["a=1"]) == [{}]
-    assert axes_of([]) == []
+    assert varying_options(["a=1 b=2", "a=1 b=3 +c=4"]) == [{"b": "2", "c": ""}, {"b": "3", "c": "4"}]
+    assert varying_options(["a=1"]) == [{}]
+    assert varying_options([]) == []
 
 
 def test_numeric_key_makes_the_columns_in_order_and_seeds_are_together() -> None:
@@ -71,7 +73,7 @@ def test_figure_has_a_line_per_combination_with_a_dot_per_seed() -> None:
 
 def test_numbers_of_a_sweep_lie_on_steps_of_per_cent_and_params_tell_varied_from_fixed() -> None:
     cells = [f"dataset=tiny corruption.eta={eta} seed={seed}" for eta in ("0", "0.2") for seed in (0, 1)]
-    found = [Row(cell, None, {"test": {"recall@10": 0.1 * number}}) for number, cell in enumerate(cells)]
+    found = [FinishedCell(cell, None, {"test": {"recall@10": 0.1 * number}}) for number, cell in enumerate(cells)]
     numbers = metrics_of(pivot(found))
     assert list(numbers) == [0, 20]
     assert numbers[20]["mean recall@10"] == pytest.approx(0.25)

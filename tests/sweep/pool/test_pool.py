@@ -74,7 +74,7 @@ def make(tmp_path, monkeypatch):
 
         placement = Placement(list(slots), 2)
         preload = ("torch", "trustmm.sweep.pool.pool")
-        return PoolExecutor(assignment, placement, preload=preload, run=pool_workers.run, **options)
+        return PoolExecutor(assignment, pool_workers.run, placement, preload=preload, **options)
 
     return new
 
@@ -233,4 +233,9 @@ def test_jobs_take_no_more_threads_than_the_user_gave_openmp(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr("trustmm.sweep.pool.pool.usable_cpus", lambda: 8)
     options = {"n_workers": 2, "jobs_per_gpu": 1, "gpus": 0, "threads": "auto", "timeout": None, "grace": 1.0}
-    assert pool(lambda task: None, tracked=False, num_tasks=None, options=options).placement.threads == 1
+    assert (
+        pool(
+            lambda task: None, lambda assignment: None, tracked=False, num_tasks=None, options=options
+        ).placement.threads
+        == 1
+    )

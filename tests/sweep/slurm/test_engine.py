@@ -118,7 +118,7 @@ def process_of(payload: Path) -> int:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if str(payload).encode() in words and b"trustmm.sweep.slurm.job" in words and b"srun" not in words[0]:
+        if str(payload).encode() in words and b"trustmm.cli.slurm_job" in words and b"srun" not in words[0]:
             return int(entry.name)
     raise AssertionError(f"no process works on {payload}")
 

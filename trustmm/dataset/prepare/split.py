@@ -1,43 +1,16 @@
-"""Labels 0 (train), 1 (valid) and 2 (test): 8:1:1 at random within each user, or by one date for all."""
+"""Labels 0 (train), 1 (valid) and 2 (test) 8:1:1 at random within each user, or by one date for all."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.prepare.interactions import Interactions
+from trustmm.dataset.split import split_within_users
 from trustmm.graph.edges import IntArray
-from trustmm.seeding import stream
-
-LEAST = 3
-"""Pairs from which a user has held-out ones."""
-
-
-def held_out_counts(pairs_of_user: IntArray) -> tuple[IntArray, IntArray]:
-    """Validation and test pairs of users with n pairs each, shape as given.
-
-    Validation gets n/10 rounded down, test n/10 with halves rounded up, each at least one; users with fewer than three
-    pairs have none. The published splits of Baby and Sports follow this rule.
-    """
-    some = pairs_of_user >= LEAST
-    valid = np.where(some, np.maximum(1, pairs_of_user // 10), 0)
-    test = np.where(some, np.maximum(1, (pairs_of_user + 5) // 10), 0)
-    return valid, test
 
 
 def random_split(pairs: Interactions, seed: int) -> IntArray:
-    """Labels (E,) drawn within each user.
-
-    Args:
-        pairs: sorted by user, then item, so that equal data give equal splits.
-        seed: of the draw.
-    """
-    draw = stream(seed, "dataset", "split").random(len(pairs))
-    order = np.lexsort((draw, pairs.users))
-    degree = np.bincount(pairs.users)
-    place = np.arange(len(pairs)) - np.repeat(np.cumsum(degree) - degree, degree)
-    valid, test = (np.repeat(counts, degree) for counts in held_out_counts(degree))
-    labels = np.empty(len(pairs), dtype=np.int64)
-    labels[order] = np.where(place < test, 2, np.where(place < test + valid, 1, 0))
-    return labels
+    """Labels (E,) of pairs sorted by user, then item; see `split_within_users`."""
+    return split_within_users(pairs.users, seed)
 
 
 def time_split(times: NDArray[np.float64]) -> tuple[IntArray, tuple[float, float]]:

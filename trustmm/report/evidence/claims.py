@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trustmm.report.evidence.statistics import Interval, over_seeds, relative_drop, slope
 from trustmm.report.evidence.verdict import Effect, Verdict, above, below, both, every, most, some_above, within
 from trustmm.report.runs.cells import axes_of, pairs
+from trustmm.report.runs.complete import common_seeds, complete_curves
 from trustmm.report.runs.order import in_order
-from trustmm.report.table.study import common_seeds, complete_curves
+from trustmm.statistics.seeds import Interval, over_seeds, relative_drop, slope
 
 R10, N10 = "test/recall@10", "test/ndcg@10"
 ETA, ETA_E = "corruption.eta", "corruption.eta_e"

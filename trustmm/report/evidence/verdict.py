@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from trustmm.report.evidence.statistics import Interval, holm
+from trustmm.statistics.seeds import Interval, holm
 
 Verdict = Literal["supported", "not supported", "undecided", "not measured", "no verdict"]
 

@@ -1,6 +1,6 @@
-"""What all figures share: colours, lines with bands over seeds, titles, legends.
+"""What all figures share: lines with bands over seeds, titles, legends.
 
-Okabe and Ito's colours; every line has its own marker and dash too.
+Every line has its own colour, marker and dash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.evidence.statistics import over_seeds
+from trustmm.report.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from trustmm.report.runs.cells import Pair, describe, plain
+from trustmm.statistics.seeds import over_seeds
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files
-GREY, ORANGE, BLUE, GREEN, RED, PURPLE = "#555555", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
 LONG, SHORT, MIXED = (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2))
 Look = tuple[str, str, Any]
 """Colour, marker, dash."""
@@ -43,7 +43,7 @@ ETA, ETA_E = "corruption.eta", "corruption.eta_e"
 AXIS_NAMES = {ETA: "share of items with wrong features, η", ETA_E: "interaction noise, η$_e$"}
 METRIC_NAMES = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 BAND_FROM = 3
-"""Fewest seeds with a band; of two, the t interval is as wide as the page."""
+"""Fewest seeds with a band; with two seeds the t interval is too wide to be useful."""
 BAND_TEXT = "Line: mean over seeds; band: 95% t interval of the mean (three seeds or more); dashes: single seeds."
 SMALL = 8
 """Size of text beside the axes."""

@@ -8,14 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from trustmm.graph.edges import IntArray
-from trustmm.report.page.job import BLUE, GREY, ORANGE
+from trustmm.report.palette import BLUE, GREY, ORANGE
 
 matplotlib.use("Agg")
 
 
 def draw_dataset(
-    name: str, user_degree: IntArray, item_degree: IntArray, norms: Mapping[str, NDArray[np.float64]]
+    name: str, user_degree: NDArray[np.int64], item_degree: NDArray[np.int64], norms: Mapping[str, NDArray[np.float64]]
 ) -> Figure:
     """Degrees as the share of users or items with at least so many pairs, and a histogram of norms per modality.
 
@@ -37,7 +36,7 @@ def draw_dataset(
     return figure
 
 
-def _survival(axis: Axes, degree: IntArray, label: str, colour: str) -> None:
+def _survival(axis: Axes, degree: NDArray[np.int64], label: str, colour: str) -> None:
     ordered = np.sort(degree[degree > 0])
     share = (len(ordered) - np.arange(len(ordered))) / max(1, len(degree))
     axis.plot(ordered, share, color=colour, label=label, drawstyle="steps-pre")

@@ -1,15 +1,22 @@
 """The page of a study that stops by itself: every comparison's verdict, and the path of its difference over seeds."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
-from trustmm.report.page.sweep import COLOURS
+from trustmm.report.palette import IN_TURN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Path = Sequence[Mapping[str, Any]]
 """A comparison's looks: seeds, estimate, low, high, p, e, margin."""
+
+
+def evidence_page(picture: File, paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float) -> str:
+    """Draw the paths into a file; the table as Markdown. Arguments as of `evidence_table`."""
+    draw_paths(paths, metric).savefig(picture)
+    return evidence_table(paths, metric, nominal)
 
 
 def evidence_table(paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float) -> str:
@@ -50,8 +57,8 @@ def draw_paths(paths: Mapping[str, tuple[Path, str]], metric: str) -> "Figure":
         centre, low, high = ([look[name] for look in path] for name in ("estimate", "low", "high"))
         panel.axhspan(-path[-1]["margin"], path[-1]["margin"], color="#999999", alpha=0.15, linewidth=0)
         panel.axhline(0, color="black", linewidth=0.8)
-        panel.vlines(seeds, low, high, color=COLOURS[0], alpha=0.5)
-        panel.plot(seeds, centre, "o-", color=COLOURS[0], markersize=4)
+        panel.vlines(seeds, low, high, color=IN_TURN[0], alpha=0.5)
+        panel.plot(seeds, centre, "o-", color=IN_TURN[0], markersize=4)
         panel.set_title(f"{label}\n{ended or 'undecided'} after {seeds[-1]} seeds", fontsize=8)
         panel.set_xticks(seeds)
         panel.set_xlabel("seeds", fontsize=8)

@@ -7,12 +7,17 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from trustmm.report.palette import BLUE, GREY, ORANGE
 from trustmm.store.job_folder import Stored
 
 matplotlib.use("Agg")
 GROUPS = ("touched", "untouched", "cold")
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
-"""Okabe and Ito's colours, safe for colour-blind readers."""
+
+
+def job_page(stored: Stored) -> str:
+    """Draw the figures of a finished job into its folder; its page as Markdown."""
+    draw_job(stored)
+    return describe_job(stored)
 
 
 def describe_job(stored: Stored) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustmm.report.evidence.statistics import Interval, over_seeds
 from trustmm.report.runs.order import sort_key
 from trustmm.report.runs.read import CHOICES, Failure, Runs, options_in
+from trustmm.statistics.seeds import Interval, over_seeds
 
 AXES = (
     "dataset",

@@ -208,16 +208,20 @@ def row(path: Path) -> dict[str, Any]:
     flat = {key: value for group in _GROUPS - {"dataset"} for key, value in flatten(options.get(group), group)}
     flat |= {key: value for key, value in flatten(config["dataset"], "dataset") if "modalities" not in key}
     labels = {
-        "dataset": dataset_label(config["dataset"]),
-        "backbone": str(options["backbone"]["_target_"]).split(".")[-2],
-        "rectifier": rectifier_label(options["rectifier"]),
-        "edit": edit_label(options["edit"]),
+        "dataset": label_of(summary, "dataset"),
+        "backbone": label_of(summary, "backbone"),
+        "rectifier": label_of(summary, "rectifier"),
+        "edit": label_of(summary, "edit"),
     }
     flat = {key: class_name(value) if key.endswith("._target_") else value for key, value in flat.items()}
     eta_of = dict(options["corruption"].get("eta_of") or {})  # only what differs from eta: a zero counts
     named = {key: value for key, value in flat.items() if not key.startswith("corruption.eta_of")}
-    damaged = bool(options["corruption"]["eta"] or eta_of)
-    named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
+    if str(options["corruption"].get("_target_", "trustmm.")).startswith("trustmm."):
+        damaged = bool(options["corruption"]["eta"] or eta_of)
+        named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
+    else:
+        named["corruption.kind"] = label_of(summary, "corruption")
+    named = {"corruption.eta": None, "corruption.eta_e": 0} | named
     named |= {
         "corruption.eta_of": " ".join(f"{name}={_exact(value)}" for name, value in sorted(eta_of.items())) or None
     }
@@ -279,6 +283,16 @@ def _targets(node: Any) -> Iterator[str]:
             yield class_name(str(node["_target_"]))
         for value in node.values():
             yield from _targets(value)
+
+
+def label_of(summary: Mapping[str, Any], group: str) -> str:
+    """The option of a group as a report calls it: by what it does for our own, by its name for a plugin's."""
+    options = (summary["config"] if group == "dataset" else summary["options"])[group]
+    target = str(options["_target_"])
+    if not target.startswith("trustmm."):
+        return str(summary.get("choices", {}).get(group) or target.rpartition(".")[2].lower())
+    own = {"dataset": dataset_label, "rectifier": rectifier_label, "edit": edit_label}
+    return own[group](options) if group in own else target.split(".")[-2]
 
 
 def dataset_label(options: Mapping[str, Any]) -> str:

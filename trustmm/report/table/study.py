@@ -5,15 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from trustmm.report.evidence.statistics import (
-    Interval,
-    area_under_curve,
-    crossed_bootstrap,
-    holm,
-    over_seeds,
-    per_user_p,
-    relative_drop,
-)
 from trustmm.report.runs.cells import (
     CONTENT_FREE,
     Cell,
@@ -26,6 +17,7 @@ from trustmm.report.runs.cells import (
     plain,
     spread_clean,
 )
+from trustmm.report.runs.complete import complete_curves
 from trustmm.report.runs.order import in_order
 from trustmm.report.runs.per_user import differences
 from trustmm.report.runs.read import Runs
@@ -34,6 +26,15 @@ from trustmm.report.table.environment import legend, of_jobs, of_pair
 from trustmm.report.table.paper import short_metric
 from trustmm.report.table.table import Number, Table, interval_text, p_text
 from trustmm.seeding import stream
+from trustmm.statistics.seeds import (
+    Interval,
+    area_under_curve,
+    crossed_bootstrap,
+    holm,
+    over_seeds,
+    per_user_p,
+    relative_drop,
+)
 
 HEADLINE = ("recall@10", "ndcg@10")
 
@@ -196,17 +197,6 @@ def _areas(curve: pd.DataFrame) -> pd.Series:
 
 def _drops(curve: pd.DataFrame) -> list[float]:
     return [100 * relative_drop(line[0], line[-1]) for line in curve.to_numpy()]
-
-
-def complete_curves(rows: pd.DataFrame, metric: str, x: str = "corruption.eta") -> pd.DataFrame | None:
-    """Values by seed (rows) and x (columns, increasing) of the seeds that have them all; None without two points."""
-    by_seed = common_seeds(rows.pivot_table(index="seed", columns=x, values=metric, aggfunc="mean"))
-    return by_seed if by_seed.shape[0] and by_seed.shape[1] > 1 else None
-
-
-def common_seeds(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """The rows (seeds) that have every column, after columns that most rows lack are left out."""
-    return by_seed.loc[:, by_seed.notna().mean() > 0.5].dropna()
 
 
 def sensitivity_table(runs: Runs) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trustmm.report.evidence.statistics import Interval
+from trustmm.statistics.seeds import Interval
 
 
 @dataclass(frozen=True)

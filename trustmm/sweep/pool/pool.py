@@ -24,7 +24,7 @@ from trustmm.process.signals import explain_termination
 from trustmm.process.threads import bound, variables
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
-from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome, work
+from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 PRELOAD = ("trustmm.sweep.pool.preload",)
@@ -49,14 +49,14 @@ class PoolExecutor:
     """Runs tasks in processes of this machine; see `Executor`."""
 
     assignment: Callable[[Task], Assignment]
+    run: Callable[[Assignment], Outcome]
+    """What a worker does with its task; it leaves the outcome."""
     placement: Placement
     timeout: float | None = None
     """Seconds that a job may run."""
     grace: float = 30.0
     """Seconds between SIGTERM and SIGKILL."""
     preload: Sequence[str] = PRELOAD
-    run: Callable[[Assignment], Outcome] = work
-    """What a worker does with its task; it leaves the outcome."""
     _waiting: deque[Task] = field(default_factory=deque, init=False)
     _running: list[_Worker] = field(default_factory=list, init=False)
     _ended: deque[tuple[Task, Outcome]] = field(default_factory=deque, init=False)
@@ -270,12 +270,18 @@ class PoolOptions:
 
 
 def pool(
-    assignment: Callable[[Task], Assignment], *, tracked: bool, num_tasks: int | None, options: Mapping[str, Any]
+    assignment: Callable[[Task], Assignment],
+    run: Callable[[Assignment], Outcome],
+    *,
+    tracked: bool,
+    num_tasks: int | None,
+    options: Mapping[str, Any],
 ) -> PoolExecutor:
     """The pool of a sweep from the launcher's keys.
 
     Args:
         assignment: what a task's process is told.
+        run: what a worker does with it.
         tracked: whether jobs write to a tracking store, whose library is then loaded in advance.
         num_tasks: there are no more, if that is known.
         options: the launcher's keys.
@@ -301,4 +307,4 @@ def pool(
         hide=chosen.gpus == 0,
     )
     preload = PRELOAD + PRELOAD_TRACKING if tracked else PRELOAD
-    return PoolExecutor(assignment, placement, timeout=chosen.timeout, grace=chosen.grace, preload=preload)
+    return PoolExecutor(assignment, run, placement, timeout=chosen.timeout, grace=chosen.grace, preload=preload)

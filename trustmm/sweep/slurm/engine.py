@@ -1,6 +1,6 @@
 """A Slurm cluster's engine: arrays submitted through submitit, ends learned from Slurm itself.
 
-What Slurm says decides, not what a job left: a job that was preempted has left an outcome and will run again. Which
+Slurm's state takes precedence over the outcome file: a preempted job has left an outcome and will run again. Which
 job is which is kept in ``slurm/jobs.json`` of the sweep's folder, so that a controller that starts again finds what
 still waits or runs.
 """
@@ -309,7 +309,7 @@ def _sbatch(executor: Any, batch: Path, count: int) -> str:
 
     executor.folder.mkdir(parents=True, exist_ok=True)
     executor.parameters["map_count"] = count
-    command = f'{executor.python} -u -m trustmm.sweep.slurm.job {shlex.quote(str(batch))}/"$SLURM_ARRAY_TASK_ID".json'
+    command = f'{executor.python} -u -m trustmm.cli.slurm_job {shlex.quote(str(batch))}/"$SLURM_ARRAY_TASK_ID".json'
     try:
         return str(executor._submit_command(command).job_id)
     except (FailedJobError, FailedSubmissionError) as error:

@@ -1,51 +1,86 @@
 """Figures of a study: history, importances, slices and, with several metrics, the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, combinations
 from math import ceil, log10
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from trustmm.study.space import Axis
-from trustmm.study.summary import Importances, Report, state_of
+from trustmm.report.palette import BLUE, GREY, RED
 
 matplotlib.use("Agg")
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
-"""Okabe and Ito's colours, safe for colour-blind readers; shapes tell the same."""
 DPI = 150
 
 
-def draw_study(report: Report) -> None:
+class Importances(Protocol):
+    """Share of a metric's variation that each parameter explains."""
+
+    @property
+    def metric(self) -> str: ...  # noqa: D102
+    @property
+    def evaluator(self) -> str: ...  # noqa: D102
+    @property
+    def shares(self) -> Mapping[str, float]: ...  # noqa: D102
+
+
+class Study(Protocol):
+    """What the figures show of a study; a trial has a number, values by metric, params and user_attrs as Optuna's."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def metrics(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def directions(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def axes(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def trials(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def states(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def best(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def importances(self) -> Sequence[Importances]: ...  # noqa: D102
+
+
+def finished_trials(report: Study) -> list[Any]:
+    """Trials with a value."""
+    return [trial for trial, state in zip(report.trials, report.states, strict=True) if state == "finished"]
+
+
+def draw_study(report: Study) -> None:
     """Write the figures of a study with finished trials into its folder, as ``study_*.png``."""
-    finished = [trial for trial in report.trials if trial.state.name == "COMPLETE"]
+    finished = finished_trials(report)
     if not finished:
         return
     figures = {"history": draw_history(report), "slices": draw_slices(report, finished)}
     known = [found for found in report.importances if found.shares]
     if known:
         figures["importances"] = draw_importances(known, len(finished))
-    if len(report.objectives.metrics) > 1:
+    if len(report.metrics) > 1:
         figures["pareto"] = draw_pareto(report, finished)
     for name, figure in figures.items():
         figure.savefig(report.folder / f"study_{name}.png", dpi=DPI)
 
 
-def draw_history(report: Report) -> Figure:
+def draw_history(report: Study) -> Figure:
     """Every trial's value in order of asking, and the best so far."""
-    metrics = report.objectives.metrics
+    metrics = report.metrics
     figure = Figure(figsize=(6, 3 * len(metrics)), layout="constrained")
     panels = figure.subplots(len(metrics), 1, squeeze=False, sharex=True)[:, 0]
     for place, (axis, metric) in enumerate(zip(panels, metrics, strict=True)):
-        finished = [trial for trial in report.trials if trial.state.name == "COMPLETE"]
+        finished = finished_trials(report)
         numbers, values = [trial.number for trial in finished], [trial.values[place] for trial in finished]
-        better = max if report.objectives.directions[place] == "maximize" else min
-        axis.step(numbers, list(accumulate(values, better)), where="post", color=ORANGE, label="best so far")
+        better = max if report.directions[place] == "maximize" else min
+        axis.step(numbers, list(accumulate(values, better)), where="post", color=RED, label="best so far")
         axis.plot(numbers, values, "o", color=BLUE, markersize=4.5, label="finished")
-        _mark_others(axis, report.trials)
+        _mark_others(axis, report)
         axis.set(ylabel=f"validation {_title(metric)}")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _tidy(axis)
@@ -55,10 +90,10 @@ def draw_history(report: Report) -> Figure:
     return figure
 
 
-def _mark_others(axis: Axes, trials: Sequence[Any]) -> None:
+def _mark_others(axis: Axes, report: Study) -> None:
     """Trials without a value of their own, at the lower edge."""
     for state, marker in (("pruned", "|"), ("failed", "x"), ("interrupted", "_")):
-        numbers = [trial.number for trial in trials if state_of(trial) == state]
+        numbers = [one.number for one, found in zip(report.trials, report.states, strict=True) if found == state]
         if numbers:
             places = [0.03] * len(numbers)
             edge = axis.get_xaxis_transform()
@@ -82,9 +117,9 @@ def draw_importances(found: Sequence[Importances], num_trials: int) -> Figure:
     return figure
 
 
-def draw_slices(report: Report, finished: Sequence[Any]) -> Figure:
+def draw_slices(report: Study, finished: Sequence[Any]) -> Figure:
     """The metric over every parameter, one small panel each; later trials are darker."""
-    axes, metrics = report.space.axes, report.objectives.metrics
+    axes, metrics = report.axes, report.metrics
     columns = min(3, len(axes))
     rows = ceil(len(axes) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, (2.5 * rows) * len(metrics)), layout="constrained")
@@ -105,7 +140,7 @@ def draw_slices(report: Report, finished: Sequence[Any]) -> Figure:
     return figure
 
 
-def _slice(panel: Axes, axis: Axis, place: int, finished: Sequence[Any]) -> Any:
+def _slice(panel: Axes, axis: Any, place: int, finished: Sequence[Any]) -> Any:
     values = [trial.params[axis.key] for trial in finished]
     points = [axis.choices.index(value) for value in values] if axis.kind == "choice" else values
     heights, numbers = [trial.values[place] for trial in finished], [trial.number for trial in finished]
@@ -116,7 +151,7 @@ def _slice(panel: Axes, axis: Axis, place: int, finished: Sequence[Any]) -> Any:
     return marks
 
 
-def _scale(panel: Axes, axis: Axis) -> None:
+def _scale(panel: Axes, axis: Any) -> None:
     """The whole range of a parameter, with ticks that do not touch."""
     if axis.kind == "choice":
         names = [str(choice) for choice in axis.choices]
@@ -139,16 +174,16 @@ def _scale(panel: Axes, axis: Axis) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=axis.kind == "int"))
 
 
-def draw_pareto(report: Report, finished: Sequence[Any]) -> Figure:
+def draw_pareto(report: Study, finished: Sequence[Any]) -> Figure:
     """Every pair of metrics; the front, which no trial beats in everything, in front."""
-    metrics = report.objectives.metrics
+    metrics = report.metrics
     pairs = list(combinations(range(len(metrics)), 2))
     figure = Figure(figsize=(4.6 * len(pairs), 3.8), layout="constrained")
     for axis, (first, second) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
         others = [trial for trial in finished if trial.number not in {best.number for best in report.best}]
         axis.plot(*_columns(others, first, second), "o", color=GREY, alpha=0.6, markersize=4.5, label="beaten")
         front = sorted(report.best, key=lambda trial: trial.values[first])
-        axis.plot(*_columns(front, first, second), "D", color=ORANGE, markersize=6, label="Pareto front")
+        axis.plot(*_columns(front, first, second), "D", color=RED, markersize=6, label="Pareto front")
         axis.set(xlabel=f"validation {_title(metrics[first])}", ylabel=f"validation {_title(metrics[second])}")
         axis.legend(frameon=False, fontsize=9)
         _tidy(axis)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trustmm.report.evidence.statistics import (
+from trustmm.seeding import stream
+from trustmm.statistics.seeds import (
     area_under_curve,
     crossed_bootstrap,
     holm,
@@ -15,7 +16,6 @@ from trustmm.report.evidence.statistics import (
     relative_drop,
     slope,
 )
-from trustmm.seeding import stream
 
 SEEDS, USERS, EFFECT = 5, 120, 0.01
 SEED_SD, USER_SD, NOISE_SD = 0.004, 0.02, 0.05

@@ -13,8 +13,9 @@ def main(path: Path) -> int:
     """Run the assignment in the JSON file `path`; the exit status."""
     threads = slurm_share()
     announce(threads)  # before anything below loads a library that looks only once
+    from trustmm.cli.pages import work
     from trustmm.sweep.pool.pool import log_to
-    from trustmm.sweep.worker import Assignment, forget_outcome, work
+    from trustmm.sweep.worker import Assignment, forget_outcome
 
     signal.signal(signal.SIGUSR2, _time_is_up)
     assignment = Assignment.from_json(path.read_text(encoding="utf-8"))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trustmm.report.evidence.sequential import (
+from trustmm.statistics.seeds import over_seeds
+from trustmm.statistics.sequential import (
     Looks,
     Question,
     e_value,
@@ -12,7 +13,6 @@ from trustmm.report.evidence.sequential import (
     read,
     repeated_interval,
 )
-from trustmm.report.evidence.statistics import over_seeds
 
 AT = (3, 4, 5, 6, 8, 10, 13, 16, 20)
 

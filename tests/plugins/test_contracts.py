@@ -1,0 +1,58 @@
+"""The contracts of `trustmm.testing`, kept by every option of this package itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trustmm import testing
+from trustmm.corruption.kinds import REPLACEMENTS
+from trustmm.options.config import config_folder
+
+CONTRACTS: dict[str, Any] = {
+    "backbone": testing.BackboneContract,
+    "rectifier": testing.RectifierContract,
+    "edit": testing.EditContract,
+    "corruption": testing.CorruptionContract,
+}
+OVERRIDES = {"rectifier": ("rectifier.k=5",), "edit": ("edit.k_user=5", "edit.k_item=5")}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def names_of(contract: type) -> list[str]:
+    return [name for name in dir(contract) if name.startswith("test_")]
+
+
+CASES = [
+    pytest.param(group, option, test, id=f"{group}-{option}-{test}")
+    for group, contract in CONTRACTS.items()
+    for option in options(group)
+    for test in names_of(contract)
+]
+
+
+@pytest.mark.parametrize(("group", "option", "test"), CASES)
+def test_every_option_keeps_the_contract_of_its_group(group: str, option: str, test: str) -> None:
+    more = () if option == "none" and group == "edit" else OVERRIDES.get(group, ())
+    contract = type("Ours", (CONTRACTS[group],), {"option": f"{group}={option}", "overrides": more})
+    getattr(contract(), test)()
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+@pytest.mark.parametrize("test", names_of(testing.KindContract))
+def test_every_kind_of_damage_keeps_its_contract(kind: str, test: str) -> None:
+    getattr(type("Ours", (testing.KindContract,), {"kind": kind})(), test)()
+
+
+def test_the_embedded_data_keep_the_contract() -> None:
+    small = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=500")
+    contract = type("Ours", (testing.DatasetContract,), {"option": "dataset=synthetic", "overrides": small})
+    contract().test_it_reads_the_same_sound_data_twice()
+
+
+def test_there_is_a_contract_for_every_group_that_can_be_extended(project: Path) -> None:
+    page = (project / "docs" / "adding.md").read_text(encoding="utf-8")
+    assert all(name in page for name in vars(testing) if name.endswith("Contract") and name != "StageContract")

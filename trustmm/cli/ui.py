@@ -1,0 +1,53 @@
+"""``python -m trustmm ui``: MLflow's pages of all runs, for this machine only, without telemetry."""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from trustmm.options.compose import compose_job
+
+HOST = "127.0.0.1"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Become the server; exit status 1 with one message if the port is taken or MLflow is missing."""
+    parser = argparse.ArgumentParser("python -m trustmm ui", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--uri", help="tracking store (default: the one that jobs started here use)")
+    parser.add_argument("--port", type=int, default=5000, help="where the pages are (default: 5000)")
+    arguments = parser.parse_args(words)
+    uri = arguments.uri or default_store()
+    if uri.startswith(("http://", "https://")):
+        sys.stdout.write(f"the store is a server, with pages of its own: {uri}\n")
+        return
+    try:
+        check_port(arguments.port)
+        import mlflow  # noqa: F401, TID251
+    except ValueError as error:
+        sys.stderr.write(f"trustmm: {error}\n")
+        raise SystemExit(1) from None
+    except ImportError:
+        sys.stderr.write("trustmm: the pages need MLflow: pip install mlflow\n")
+        raise SystemExit(1) from None
+    sys.stdout.write(f"runs of {uri}: http://{HOST}:{arguments.port} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    os.execv(sys.executable, command(uri, arguments.port))
+
+
+def default_store() -> str:
+    """The address that ``tracking=mlflow`` has by default."""
+    return str(compose_job(["tracking=mlflow"])[0].tracking.uri)
+
+
+def command(uri: str, port: int) -> list[str]:
+    """MLflow's server on the loopback interface."""
+    return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
+
+
+def check_port(port: int) -> None:
+    """Raise ValueError if something listens there."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise ValueError(f"--port {port} is in use; give another, or open http://{HOST}:{port}")

@@ -1,0 +1,72 @@
+"""The results of a sweep by what varied, seeds together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from trustmm.store.sweep_folder import FinishedCell, varying_options
+
+SEEDS = ("seed", "corruption.seed", "dataset.seed")
+"""Axes that are averaged over."""
+METRIC = "recall@10"
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """Values by line and column, one per seed."""
+
+    lines: Sequence[str]
+    """Name of each combination of the axes that are neither averaged over nor the columns."""
+    axis: str
+    """The key whose values are the columns; empty if there is none."""
+    columns: Sequence[str]
+    values: Mapping[tuple[str, str], Sequence[float]]
+    """By line and column."""
+
+
+def pivot(rows: Sequence[FinishedCell]) -> Pivot:
+    """Test Recall@10 with the numeric key of most values as columns, seeds together."""
+    axes = varying_options([row.cell for row in rows])
+    keys = [key for key in (axes[0] if axes else {}) if key not in SEEDS]
+    numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
+    axis = max(numeric, key=lambda key: len({cell[key] for cell in axes}), default="")
+    values: dict[tuple[str, str], list[float]] = {}
+    for row, cell in zip(rows, axes, strict=True):
+        line = ", ".join(f"{key}={cell[key]}" for key in keys if key != axis) or "all"
+        values.setdefault((line, cell.get(axis, "")), []).append(row.summary["test"][METRIC])
+    columns = sorted({column for _, column in values}, key=lambda text: float(text) if axis else 0.0)
+    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values)
+
+
+def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
+    """Mean, standard deviation and number of seeds of every line, by step: a hundred times the value of the axis.
+
+    Steps are whole numbers in a tracking store: shares become per cent, so that its page draws the curve over eta.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for (line, column), values in table.values.items():
+        step = round(100 * float(column)) if table.axis else 0
+        name = "" if line == "all" else f"/{line}"
+        numbers = {f"mean {METRIC}{name}": mean(values), f"seeds{name}": float(len(values))}
+        if len(values) > 1:
+            numbers[f"sd {METRIC}{name}"] = stdev(values)
+        found.setdefault(step, {}).update(numbers)
+    return found
+
+
+def params_of(cells: Sequence[str]) -> dict[str, str]:
+    """What varied, with its values in order of appearance, and what all cells share."""
+    varied: dict[str, dict[str, None]] = {}
+    for axes in varying_options(cells):
+        for key, value in axes.items():
+            varied.setdefault(key, {})[value] = None
+    shared = [word for word in cells[0].split(" ") if word.lstrip("+").partition("=")[0] not in varied]
+    return {f"varied/{key}": ", ".join(values) for key, values in varied.items()} | {"fixed": " ".join(shared)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
