@@ -60,7 +60,7 @@ def load_model(folder: Path) -> "Model":
     config.tracking = {"_target_": "trustmm.tracking.mlflow.NoTracking", "uri": "none", "experiment": "none"}
     cell = build_cell(config, dict.fromkeys(LABELS, ""))
     job, data = cell.job, cell.read_data()
-    if identity_facts(cell, data.digest)["job_id"] != stored.summary["job_id"]:
+    if identity_facts(cell, data.identity)["job_id"] != stored.summary["job_id"]:
         raise ValueError(f"the program or the data changed since {folder} was made; run the job again")
     train = edited(data, job, Path(config.cache_dir))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=cosine_neighbours)
