@@ -80,20 +80,14 @@ def rectified(
 
     Raises: ValueError if the rectifier does not fit the data.
     """
-    from trustmm.job import trained_once
+    from trustmm.job import rectify, trained_once
     from trustmm.progress import progress
 
     clean = data.as_train_data()
     observed, damage = job.corruption(clean, observed=data.observed)
     with progress() as show:
-        train, repairs = job.rectifier(
-            observed,
-            trained_once(job, observed, data, cache, show),
-            eta=damage.eta,
-            seed=job.seed,
-            cache=cache,
-            device=job.training.torch_device,
-        )
+        prior = trained_once(job, observed, data, cache, show)
+        train, repairs = rectify(job, observed, damage, prior, cache)
     return train.features, repairs
 
 

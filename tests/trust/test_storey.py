@@ -27,6 +27,15 @@ def test_standard_error_is_the_spread_over_samples() -> None:
     assert 0.5 < claimed / spread < 2
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_estimate_is_not_the_luckiest_of_many(share: float) -> None:
+    """Mean of 60 samples of 1000; their own spread is below 0.03, so that of the mean is below 0.004."""
+    found = [
+        storey(mixture(share, 1000, np.random.default_rng(seed)), stream(seed, "storey")).value for seed in range(60)
+    ]
+    assert abs(np.mean(found) - share) < 0.012
+
+
 def test_share_is_never_above_one() -> None:
     assert storey(np.full(100, 1.0), stream(0, "storey")).value == 1
 

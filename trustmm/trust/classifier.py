@@ -14,7 +14,7 @@ ENOUGH = 1e-9
 
 
 def log_ratio(pairs: Pairs, views: Floats) -> Floats:
-    """log f(s)/f0(s) up to a constant, of observed and shuffled pairs, by the classifier of the other half.
+    """Log f(s)/f0(s) up to a constant, of observed and shuffled pairs, by the classifier of the other half.
 
     Args:
         pairs: who is in which half.
@@ -64,8 +64,6 @@ def fit_logistic(observed: Floats, shuffled: Floats) -> Floats:
     return coefficients
 
 
-def _loss(
-    terms: Floats, label: NDArray[np.bool_], weight: Floats, penalty: Floats, coefficients: Floats
-) -> float:
+def _loss(terms: Floats, label: NDArray[np.bool_], weight: Floats, penalty: Floats, coefficients: Floats) -> float:
     margin = np.where(label, -1.0, 1.0) * (terms @ coefficients)
     return float((weight * np.logaddexp(0, margin)).sum() + 0.5 * (penalty * coefficients**2).sum())

@@ -1,8 +1,9 @@
 """P(the feature is not this item's), for every item and modality, without a label.
 
-A shuffled pair (an item, a stranger's feature) is a mismatched pair, so the null f0 of any score is known. A classifier of
-observed against shuffled pairs over views of their agreement gives f/f0 without a density; p-values of that ratio against
-its own null give the share of mismatched items (Storey) and each item's probability (Efron's local false discovery rate).
+A shuffled pair (an item, a stranger's feature) is a mismatched pair, so the null f0 of any score is known. A classifier
+of observed against shuffled pairs over views of their agreement gives f/f0 without a density; p-values of that ratio
+against its own null give the share of mismatched items (Storey) and each item's probability (Efron's local false
+discovery rate).
 """
 
 import logging
@@ -69,9 +70,10 @@ def judge(
         features: one matrix (I, X) per modality, as observed.
         edges: training edges; items without are not judged and never learned from.
         anchors_ID: collaborative embeddings of the items, trained without the features.
-        views: what is looked at. `anchor`: the cosine of the anchor and the feature's projection; `structure`: that of the
-            feature and the mean over the item's neighbours in clicks; `modalities`: that of the feature and its prediction
-            from each other modality, beside that one's own trust; `degree`: the logarithm of an item's training edges.
+        views: what is looked at. `anchor`: the cosine of the anchor and the feature's projection; `structure`: that of
+            the feature and the mean over the item's neighbours in clicks; `modalities`: that of the feature and its
+            prediction from each other modality, beside that one's own trust; `degree`: the logarithm of an item's
+            training edges.
         k: neighbours in clicks.
         seed: of folds and shuffles.
         device: where neighbours are searched.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trustmm.graph.edges import IntArray
 from trustmm.graph.neighbours import top_products, unit_rows
@@ -46,14 +47,28 @@ def click_neighbours(
     k = min(k, len(unit) - 1)
     index, weight = np.empty((len(unit), k), dtype=np.int64), np.empty((len(unit), k), dtype=np.float32)
     if group is None:
-        values, found = top_products(unit, unit, k + 1)
-        # The own place goes last; where ties kept it out, the last does.
-        other = found != torch.arange(len(unit), device=unit.device)[:, None]
-        order = other.logical_not().to(torch.int8).argsort(dim=1, stable=True)[:, :k]
-        index[:], weight[:] = found.gather(1, order).cpu().numpy(), values.gather(1, order).cpu().numpy()
+        values, found = other_top(unit, unit, k)
+        index[:], weight[:] = found.cpu().numpy(), values.cpu().numpy()
     else:
         label = torch.from_numpy(group).to(unit.device)
         for one in np.unique(group):
             values, found = top_products(unit[label == one], unit, k, allowed=label != one)
             index[group == one], weight[group == one] = found.cpu().numpy(), values.cpu().numpy()
     return ClickNeighbours(index, np.where(np.isfinite(weight), np.maximum(weight, 0), 0))
+
+
+def other_top(queries_ND: Tensor, keys_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """For each query the k largest inner products with keys other than its own, the one of the same row.
+
+    Args:
+        queries_ND: (n, D).
+        keys_ND: (n, D).
+        k: from 1 to n - 1.
+
+    Returns: values and indices, (n, k) each, best first.
+    """
+    values, found = top_products(queries_ND, keys_ND, k + 1)
+    own = found == torch.arange(len(found), device=found.device)[:, None]
+    # The own place goes last and is cut off; where it was not found at all, the last one is.
+    order = own.to(torch.int8).argsort(dim=1, stable=True)[:, :k]
+    return values.gather(1, order), found.gather(1, order)

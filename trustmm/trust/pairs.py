@@ -59,7 +59,10 @@ def _by_audience(edges: Edges) -> IntArray:
     ends = np.cumsum(edges.item_degree)
     warm = np.flatnonzero(edges.item_degree)
     users = edges.users[by_item]
-    keys = [hashlib.blake2b(users[ends[i] - edges.item_degree[i] : ends[i]], digest_size=16).digest() for i in warm]
+    keys = [
+        hashlib.blake2b(users[ends[i] - edges.item_degree[i] : ends[i]].tobytes(), digest_size=16).digest()
+        for i in warm
+    ]
     return warm[sorted(range(len(warm)), key=keys.__getitem__)]
 
 

@@ -37,9 +37,7 @@ def anchor_view(pairs: Pairs, coordinates_NC: Floats, anchors_ND: Floats, weight
     return View(unit(centred), unit(cross_fitted_ridge(pairs, coordinates_NC, centred, weight_N)))
 
 
-def structure_view(
-    neighbours: ClickNeighbours, coordinates_NC: Floats, weight_N: NDArray[np.float64]
-) -> View:
+def structure_view(neighbours: ClickNeighbours, coordinates_NC: Floats, weight_N: NDArray[np.float64]) -> View:
     """The mean feature of the neighbours in clicks, and the feature: do items near in clicks look alike?"""
     centred = coordinates_NC - _mean(coordinates_NC, weight_N)
     return View(unit(neighbours.mean(centred, weight_N)), unit(centred))
@@ -73,21 +71,21 @@ def principal_coordinates(rows_NX: Floats, rng: np.random.Generator) -> Floats:
 def cross_fitted_ridge(pairs: Pairs, x_NC: Floats, y_ND: Floats, weight_N: NDArray[np.float64]) -> Floats:
     """Predictions of y by x for each fold, from weighted ridge regression with an intercept on the others, (n, D)."""
     result = np.empty_like(y_ND)
-    products = [_products(x_NC[pairs.fold == fold], y_ND[pairs.fold == fold], weight_N[pairs.fold == fold])
+    parts = [products(x_NC[pairs.fold == fold], y_ND[pairs.fold == fold], weight_N[pairs.fold == fold])
                 for fold in range(FOLDS)]  # fmt: skip
     for fold in range(FOLDS):
-        seen = [sum(part) for part in zip(*(one for k, one in enumerate(products) if k != fold), strict=True)]
+        seen = [sum(part) for part in zip(*(one for k, one in enumerate(parts) if k != fold), strict=True)]
         offset, coefficients = solve_ridge(*seen)
         held_out = pairs.fold == fold
         result[held_out] = x_NC[held_out] @ coefficients.astype(np.float32) + offset.astype(np.float32)
     return result
 
 
-def _products(x_NC: Floats, y_ND: Floats, weight_N: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Weighted sums that a regression needs: 1, x, y, x x, x y."""
+def products(x_NC: Floats, y_ND: Floats, weight_N: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Weighted sums that a regression of y on x needs: 1, x, y, x x, x y."""
     weighted = x_NC * weight_N[:, None].astype(np.float32)
-    x, y = weighted.sum(axis=0, dtype=np.float64), (weight_N @ y_ND)
-    return np.array(weight_N.sum()), x, y, (weighted.T @ x_NC).astype(np.float64), (weighted.T @ y_ND).astype(np.float64)
+    sums = (weight_N.sum(), weight_N @ x_NC, weight_N @ y_ND, weighted.T @ x_NC, weighted.T @ y_ND)
+    return tuple(np.asarray(one, dtype=np.float64) for one in sums)
 
 
 def solve_ridge(
@@ -103,13 +101,13 @@ def solve_ridge(
     gram = xx - np.outer(x, x) / total
     gram[np.diag_indices_from(gram)] += RIDGE * max(np.trace(gram) / len(gram), 1e-12)
     coefficients = np.linalg.solve(gram, xy - np.outer(x, y) / total)
-    return (y - x @ coefficients) / total, coefficients
+    return (y - x @ coefficients) / total, coefficients.astype(np.float64)
 
 
 def unit(rows_NK: Floats) -> Floats:
     """Rows of length 1; zero rows stay zero."""
     length = np.sqrt(np.einsum("nk,nk->n", rows_NK, rows_NK))[:, None]
-    return rows_NK / np.where(length > 0, length, np.inf)
+    return (rows_NK / np.where(length > 0, length, np.inf)).astype(np.float32, copy=False)
 
 
 def _mean(rows_NK: Floats, weight_N: NDArray[np.float64]) -> Floats:

@@ -1,0 +1,54 @@
+"""The ceiling of `rectifier=trust`: the same mending by somebody who was told which features are wrong."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trustmm.cache import Cache
+from trustmm.dataset.data import TrainData
+from trustmm.prior.lightgcn import Prior
+from trustmm.rectifier.mending import Mend, Mending
+from trustmm.trust.mismatch import Trust
+from trustmm.trust.storey import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleRectifier(Mending):
+    """A control, no method: the probability is 1 for touched items and 0 for others. Tagged `oracle`."""
+
+    def told(self, touched: Mapping[str, NDArray[np.bool_]]) -> "ToldOracle":
+        """The rectifier of one job.
+
+        Args:
+            touched: damaged items of each modality, (I,).
+        """
+        return ToldOracle(self, touched)
+
+
+@dataclass(frozen=True, eq=False)
+class ToldOracle:
+    """An oracle with its answer."""
+
+    options: OracleRectifier
+    touched: Mapping[str, NDArray[np.bool_]]
+
+    def __call__(
+        self,
+        train: TrainData,
+        prior: Callable[[], Prior],
+        *,
+        eta: Mapping[str, float],
+        seed: int,
+        cache: Cache,
+        device: torch.device,
+    ) -> tuple[TrainData, dict[str, Mend]]:
+        """Mended data, and what was done to each modality; arguments as of `TrustRectifier`."""
+        warm = train.propagation.item_degree > 0
+        trust = {}
+        for name, touched in self.touched.items():
+            share = float(touched[warm].mean()) if warm.any() else 0.0
+            trust[name] = Trust(np.where(warm, touched, share), Estimate(share, 0.0), {})
+        return self.options.mend(train, prior().item_ID, trust, seed=seed, device=device)
