@@ -75,7 +75,7 @@ def run(config: DictConfig) -> None:
 
 def rectified(
     data: "Dataset", job: "Job", cache: Cache
-) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"]]:
+) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"] | Mapping[str, "Mend"], "Damage"]:
     """Rectified features, and what was done to each modality: the first stages of a job.
 
     Raises: ValueError if the rectifier does not fit the data.
