@@ -27,13 +27,12 @@ def test_standard_error_is_the_spread_over_samples() -> None:
     assert 0.5 < claimed / spread < 2
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5])
-def test_estimate_is_not_the_luckiest_of_many(share: float) -> None:
-    """Mean of 60 samples of 1000; their own spread is below 0.03, so that of the mean is below 0.004."""
+def test_estimate_is_not_the_luckiest_of_many() -> None:
+    """Mean of 60 samples, whose own spread is below 0.02; around the smallest estimate it would be 0.018 too small."""
     found = [
-        storey(mixture(share, 1000, np.random.default_rng(seed)), stream(seed, "storey")).value for seed in range(60)
+        storey(mixture(0.5, 3000, np.random.default_rng(seed)), stream(seed, "storey")).value for seed in range(60)
     ]
-    assert abs(np.mean(found) - share) < 0.012
+    assert abs(np.mean(found) - 0.5) < 0.012
 
 
 def test_share_is_never_above_one() -> None:

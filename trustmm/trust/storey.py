@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-THRESHOLDS = np.linspace(0, 0.9, 19)
+THRESHOLDS = np.linspace(0, 0.95, 20)
 """The lambdas among which the bootstrap chooses."""
-LOW = 0.25
-"""Quantile of the estimates over lambda that stands for the least biased one: the smallest itself is the luckiest, and
-in 100 simulated samples of 3000 p-values made the estimate 0.018 too small at a share of 0.5; this one 0.001."""
+LOW = 0.1
+"""Quantile of the estimates over lambda that stands for the least biased one, as in the package qvalue: the smallest
+itself is the luckiest (of 3000 p-values, half of them null, it gave 0.018 too little on average, this one 0.007)."""
 DRAWS = 200
 LEAST_ITEMS = 20
 

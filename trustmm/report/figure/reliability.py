@@ -24,7 +24,9 @@ def reliability_diagram(runs: Runs) -> Drawing | None:
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1)
         for colour, (eta, rows) in zip(COLOURS, table.groupby(ETA), strict=False):
             points = _points(rows, modality)
-            axis.plot([said for said, _ in points], [true for _, true in points], "o-", color=colour, label=f"eta {eta:g}")
+            axis.plot(
+                [said for said, _ in points], [true for _, true in points], "o-", color=colour, label=f"eta {eta:g}"
+            )
         axis.set_title(modality, fontsize=9)
         axis.set_xlabel("said: probability of being wrong", fontsize=SMALL)
         axis.set_ylabel("true: share that is wrong", fontsize=SMALL)
