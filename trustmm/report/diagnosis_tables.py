@@ -50,7 +50,8 @@ def repair_table(runs: Runs) -> Table:
                 rows.append([*(plain(part.iloc[0][axis]) for axis in axes), modality, *means])
     caption = (
         "Mean over seeds. Touched: items whose features were corrupted; cosine to the clean feature before and after "
-        "the repair; Brier: mean squared error of the probability of being wrong; neighbours: share of the 10 nearest items that are also nearest with clean features. "
+        "the repair; Brier: mean squared error of the probability of being wrong; "
+        "neighbours: share of the 10 nearest items that are also nearest with clean features. "
         f"{caption_facts(runs, table)}"
     )
     return Table("repair", "The repair itself", [*axes, "modality", *REPAIR.values()], rows, caption)

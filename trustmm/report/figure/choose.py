@@ -6,8 +6,8 @@ from trustmm.report.cells import axes_of
 from trustmm.report.figure.bars import ablation, difference_chart
 from trustmm.report.figure.curves import edit_curves, modality_curves
 from trustmm.report.figure.line import ETA, ETA_E, Drawing
-from trustmm.report.figure.repair import repair_curves
 from trustmm.report.figure.reliability import reliability_diagram
+from trustmm.report.figure.repair import repair_curves
 from trustmm.report.figure.sensitivity import sensitivity
 from trustmm.report.read import Runs
 
