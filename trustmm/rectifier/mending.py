@@ -145,6 +145,6 @@ class _Evidence:
 
 
 def _towards(rows: Rows, goal: Rows, share: Floats) -> Rows:
-    """(1 - share) rows + share goal; the row itself where the share is 0 or there is no goal (a zero row)."""
+    """(1 - share) rows + share goal; the row where there is no goal (a zero row)."""
     part = np.where(goal.any(axis=1), share, 0.0)[:, None].astype(np.float32)
-    return np.where(part > 0, (1 - part) * rows + part * goal, rows)
+    return (1 - part) * rows + part * goal
