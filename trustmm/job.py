@@ -119,9 +119,9 @@ def rectify(
     job: Job, train: TrainData, damage: Damage, prior: Callable[[], Prior], cache: Cache
 ) -> tuple[TrainData, Mapping[str, Repair] | Mapping[str, Mend]]:
     """Rectified data, and what was done to each modality. Only the oracle is told which items were touched."""
-    rectifier = job.rectifier.told(damage.touched) if isinstance(job.rectifier, OracleRectifier) else job.rectifier
+    known: dict[str, Any] = {"touched": damage.touched} if isinstance(job.rectifier, OracleRectifier) else {}
     device = job.training.torch_device
-    return rectifier(train, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
+    return job.rectifier(train, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device, **known)
 
 
 def check_fit(job: Job, data: Dataset) -> None:

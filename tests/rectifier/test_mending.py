@@ -60,8 +60,8 @@ def make(eta: float = 0.25, seed: int = 0) -> tuple[TrainData, Prior, Damage, di
 
 
 def run(options: Any, train: TrainData, prior: Prior, damage: Damage, cache: Path | None = None) -> Any:
-    called = options.told(damage.touched) if isinstance(options, OracleRectifier) else options
-    return called(train, lambda: prior, eta=damage.eta, seed=0, cache=Cache(cache), device=CPU)
+    known = {"touched": damage.touched} if isinstance(options, OracleRectifier) else {}
+    return options(train, lambda: prior, eta=damage.eta, seed=0, cache=Cache(cache), device=CPU, **known)
 
 
 def believed(share: float, probability: np.ndarray) -> dict[str, Trust]:

@@ -19,36 +19,31 @@ from trustmm.trust.storey import Estimate
 class OracleRectifier(Mending):
     """A control, no method: the probability is 1 for touched items and 0 for others. Tagged `oracle`."""
 
-    def told(self, touched: Mapping[str, NDArray[np.bool_]]) -> "ToldOracle":
-        """The rectifier of one job.
-
-        Args:
-            touched: damaged items of each modality, (I,).
-        """
-        return ToldOracle(self, touched)
-
-
-@dataclass(frozen=True, eq=False)
-class ToldOracle:
-    """An oracle with its answer."""
-
-    options: OracleRectifier
-    touched: Mapping[str, NDArray[np.bool_]]
-
     def __call__(
         self,
         train: TrainData,
         prior: Callable[[], Prior],
         *,
+        touched: Mapping[str, NDArray[np.bool_]],
         eta: Mapping[str, float],
         seed: int,
         cache: Cache,
         device: torch.device,
     ) -> tuple[TrainData, dict[str, Mend]]:
-        """Mended data, and what was done to each modality; arguments as of `TrustRectifier`."""
+        """Mended data, and what was done to each modality.
+
+        Args:
+            train: data with observed features, left as they are.
+            prior: gives the anchors.
+            touched: damaged items of each modality, (I,), which nobody knows in practice.
+            eta: injected share by modality, not looked at.
+            seed: of the mending.
+            cache: not used.
+            device: where neighbours are searched.
+        """
         warm = train.propagation.item_degree > 0
         trust = {}
-        for name, touched in self.touched.items():
-            share = float(touched[warm].mean()) if warm.any() else 0.0
-            trust[name] = Trust(np.where(warm, touched, share), Estimate(share, 0.0), {})
-        return self.options.mend(train, prior().item_ID, trust, seed=seed, device=device)
+        for name, wrong in touched.items():
+            share = float(wrong[warm].mean()) if warm.any() else 0.0
+            trust[name] = Trust(np.where(warm, wrong, share), Estimate(share, 0.0), {})
+        return self.mend(train, prior().item_ID, trust, seed=seed, device=device)
