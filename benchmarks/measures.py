@@ -150,7 +150,8 @@ def scale(name: str) -> dict:
     settings, data = config(f"backbone={name}"), electronics()
     device = build(settings, "training").torch_device
     started = time.perf_counter()
-    training, model, optimizer, triples = trainable(settings, data, cached_neighbours(Cache(SCALE_CACHE), device))
+    search = cached_neighbours(Cache(SCALE_CACHE), device, data.as_train_data())
+    training, model, optimizer, triples = trainable(settings, data, search)
     began = time.perf_counter()
     few = triples[:, : SCALE_BATCHES * training.batch_size]
     losses = train_epoch(model, optimizer, few, training.batch_size, 0)

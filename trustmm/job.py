@@ -18,10 +18,15 @@ from trustmm.evaluation.full_ranking import FullRanking, Scores
 from trustmm.graph.neighbours import Neighbours, NeighbourSearch, cosine_neighbours
 from trustmm.prior.lightgcn import LightGCNPrior, Prior
 from trustmm.rectifier.diagnostics import repair_diagnostics
-from trustmm.rectifier.mr import ModalityRectifier
+from trustmm.rectifier.mending import Mend
+from trustmm.rectifier.mr import ModalityRectifier, Repair
 from trustmm.rectifier.none import NoRectifier
+from trustmm.rectifier.oracle import OracleRectifier
+from trustmm.rectifier.smooth import SmoothRectifier
+from trustmm.rectifier.trust import TrustRectifier
 from trustmm.seeding import stream
-from trustmm.store.cache import Cache, digest
+from trustmm.store.cache import Cache
+from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
@@ -34,7 +39,7 @@ class Job:
 
     corruption: StressTest
     prior: LightGCNPrior
-    rectifier: NoRectifier | ModalityRectifier
+    rectifier: NoRectifier | ModalityRectifier | SmoothRectifier | TrustRectifier | OracleRectifier
     edit: NoEdit | PriorEdit
     backbone: Callable[..., Backbone]
     training: Training
@@ -87,10 +92,10 @@ def run_job(
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = trained_once(job, corrupted, data, cache, on_epoch)
-    rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
+    rectified, repairs = rectify(job, corrupted, damage, prior, cache)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
-    search = cached_neighbours(cache, device)
+    search = cached_neighbours(cache, device, edited)
     model = job.backbone(edited, rng=stream(job.seed, "init"), neighbours=search)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
@@ -109,6 +114,15 @@ def run_job(
     diagnostics = repair_diagnostics(*features, repairs, damage, cold, device=device)
     diagnostics |= edit_diagnostics(proposal, prior, corrupted.supervision, damage, data) | damage_numbers(damage)
     return JobResult(history, valid, validate(model, on_test), diagnostics)
+
+
+def rectify(
+    job: Job, train: TrainData, damage: Damage, prior: Callable[[], Prior], cache: Cache
+) -> tuple[TrainData, Mapping[str, Repair] | Mapping[str, Mend]]:
+    """Rectified data, and what was done to each modality. Only the oracle is told which items were touched."""
+    known: dict[str, Any] = {"touched": damage.touched} if isinstance(job.rectifier, OracleRectifier) else {}
+    device = job.training.torch_device
+    return job.rectifier(train, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device, **known)
 
 
 def check_fit(job: Job, data: Dataset) -> None:
@@ -165,15 +179,20 @@ def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epo
     )
 
 
-def cached_neighbours(cache: Cache, device: torch.device) -> NeighbourSearch:
-    """Cosine neighbours, searched once per content."""
+def cached_neighbours(cache: Cache, device: torch.device, train: TrainData) -> NeighbourSearch:
+    """Cosine neighbours among the features of `train`, searched once per content; only the choosable are chosen."""
+    choosable = {digest(train.features[name]): mask for name, mask in train.choosable.items()}
 
     def search(features_ID: np.ndarray[Any, np.dtype[np.float32]], *, k: int) -> Neighbours:
+        content = digest(features_ID)
+        allowed = choosable.get(content)
+
         def compute() -> dict[str, Any]:
-            found = cosine_neighbours(features_ID, k=k, device=device)
+            found = cosine_neighbours(features_ID, k=k, device=device, choosable=allowed)
             return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
 
-        key = {"features": digest(features_ID), "k": k, "code": code_digest(cosine_neighbours.__module__)}
+        key = {"features": content, "k": k, "code": code_digest(cosine_neighbours.__module__)}
+        key |= {} if allowed is None else {"choosable": digest(allowed)}
         stored = cache.arrays("neighbours", key, compute)
         return Neighbours(**{name: torch.from_numpy(array) for name, array in stored.items()})
 

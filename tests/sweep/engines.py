@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from trustmm.store.cache import digest
+from trustmm.store.digest import digest
+
 from trustmm.sweep.engine import Outcome, Task
 
 Objective = Callable[[dict[str, str]], Outcome]

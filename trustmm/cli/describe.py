@@ -13,7 +13,7 @@ from trustmm.dataset.matrix import open_matrix
 from trustmm.dataset.provenance import check_files, modalities, read_provenance
 from trustmm.dataset.statistics import Health, degree_quantiles, health, sizes
 from trustmm.graph.edges import Edges
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
 
 NAME_WIDTH = 14
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trustmm.options.config import config_folder
 from trustmm.report.runs.read import FAILED
-from trustmm.store.job_folder import CELLS
+from trustmm.store.sweep_folder import CELLS
 
 OUTPUTS = Path("outputs")
 TEMPLATES = config_folder().parent / "multirun_templates"

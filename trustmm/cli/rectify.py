@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from trustmm import __version__
 from trustmm.cli.run import run_command
 from trustmm.dataset.folder import FolderDataset
-from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
+from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, read_titles, write_inter
 from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
 from trustmm.run.cell import build_stages
@@ -25,8 +25,10 @@ from trustmm.store.identity import code_digest, describe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trustmm.corruption.stress import Damage
     from trustmm.dataset.data import Dataset
     from trustmm.job import Job
+    from trustmm.rectifier.mending import Mend
     from trustmm.rectifier.mr import Repair
 
 log = logging.getLogger(__name__)
@@ -46,8 +48,8 @@ def run(config: DictConfig) -> None:
     out = Path(config.out).expanduser()
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
-    if not hasattr(job.rectifier, "lam"):
-        raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
+    if not describe(job.rectifier).keys() - {"_target_"}:
+        raise ValueError("rectify needs a rectifier: rectifier=mr, trust or another one, got rectifier=none")
     data = read_data()
     if not data.features:
         raise ValueError(f"dataset {data.name!r} has no features to rectify")
@@ -55,8 +57,9 @@ def run(config: DictConfig) -> None:
     listed = read_data.files(data.provenance) if isinstance(read_data, FolderDataset) else {}
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
-        features, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+        features, repairs, damage = rectified(data, job, Cache(Path(config.cache_dir)))
         facts = write_folder(workshop.folder, out.name, data, features, repairs, files, source)
+        write_trust(workshop.folder, out.name, data, repairs, damage, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
         provenance = {
@@ -69,32 +72,27 @@ def run(config: DictConfig) -> None:
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():
-        sys.stdout.write(f"{name}: {mismatch_words(one)}; most suspicious items in {out / one['suspects']}\n")
+        where = f"; most suspicious items in {out / one['suspects']}" if one["suspects"] else ""
+        sys.stdout.write(f"{name}: {mismatch_words(one)}{where}\n")
     sys.stdout.write(f"rectified {out}\n")
 
 
 def rectified(
     data: "Dataset", job: "Job", cache: Cache
-) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"]]:
-    """Rectified features, and what was done to each modality: the first stages of a job.
+) -> tuple[Mapping[str, "NDArray[np.float32]"], Mapping[str, "Repair"] | Mapping[str, "Mend"], "Damage"]:
+    """Rectified features, what was done to each modality, and what was injected: the first stages of a job.
 
     Raises: ValueError if the rectifier does not fit the data.
     """
-    from trustmm.job import trained_once
+    from trustmm.job import rectify, trained_once
     from trustmm.run.progress import progress
 
     clean = data.as_train_data()
     observed, damage = job.corruption(clean, observed=data.observed)
     with progress() as show:
-        train, repairs = job.rectifier(
-            observed,
-            trained_once(job, observed, data, cache, show),
-            eta=damage.eta,
-            seed=job.seed,
-            cache=cache,
-            device=job.training.torch_device,
-        )
-    return train.features, repairs
+        prior = trained_once(job, observed, data, cache, show)
+        train, repairs = rectify(job, observed, damage, prior, cache)
+    return train.features, repairs, damage
 
 
 def write_folder(
@@ -102,7 +100,7 @@ def write_folder(
     name: str,
     data: "Dataset",
     features: Mapping[str, "NDArray[np.float32]"],
-    repairs: Mapping[str, "Repair"],
+    repairs: Mapping[str, "Repair"] | Mapping[str, "Mend"],
     files: Mapping[str, str],
     source: Path | None,
 ) -> dict[str, dict[str, Any]]:
@@ -128,13 +126,64 @@ def write_folder(
     for modality, matrix in features.items():
         np.save(folder / files[modality], matrix)
         repair, warm = repairs[modality], data.train.item_degree > 0
-        eta_hat = float(repair.eta_hat)
-        suspects = most_suspicious(repair.alignment, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
-        facts[modality] = {"file": files[modality], "shape": list(matrix.shape), "suspects": f"suspects_{modality}.csv"}
-        facts[modality] |= {"rho": float(repair.rho), "mismatched_share": None if math.isnan(eta_hat) else eta_hat}
+        eta_hat, score, extra = judgement(repair)
+        facts[modality] = {"file": files[modality], "shape": list(matrix.shape), "suspects": None, **extra}
+        facts[modality] |= {"mismatched_share": None if math.isnan(eta_hat) else eta_hat}
         facts[modality] |= {"items_without_training": int((~warm).sum())}
-        write_suspects(folder / facts[modality]["suspects"], suspects, repair.alignment, names)
+        if score is not None:
+            facts[modality]["suspects"] = f"suspects_{modality}.csv"
+            suspects = most_suspicious(score, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
+            write_suspects(folder / facts[modality]["suspects"], suspects, score, names)
     return facts
+
+
+def judgement(repair: "Repair | Mend") -> tuple[float, "NDArray[np.float64] | None", dict[str, Any]]:
+    """Estimated share of mismatched items (NaN: none), a score of items (low is suspicious; None: none), more facts."""
+    from trustmm.rectifier.mr import Repair
+
+    if isinstance(repair, Repair):
+        return float(repair.eta_hat), repair.alignment, {"rho": float(repair.rho)}
+    if repair.trust is None:
+        return math.nan, None, {}
+    trust = repair.trust
+    return trust.eta.value, None if trust.hopeless else 1 - trust.probability, {"hopeless": trust.hopeless}
+
+
+def write_trust(
+    folder: Path,
+    name: str,
+    data: "Dataset",
+    repairs: Mapping[str, "Repair"] | Mapping[str, "Mend"],
+    damage: "Damage",
+    source: Path | None,
+) -> None:
+    """Write what a rectifier believes of every item: mismatch.parquet, suspects.html; nothing where it judges nothing.
+
+    Args:
+        folder: with the maps of ids in it.
+        name: of the data.
+        data: the interactions.
+        repairs: reports, by modality.
+        damage: what was injected; where anything was, reliability.png says how right the probabilities are.
+        source: the folder that the data come from, whose ``images`` are shown.
+    """
+    from trustmm.rectifier.mr import Repair
+    from trustmm.rectifier.trust import words
+    from trustmm.report.suspects import mismatch_frame, reliability_figure, suspects_page
+
+    trust = {m: one.trust for m, one in repairs.items() if not isinstance(one, Repair) and one.trust is not None}
+    if not trust:
+        return
+    known, warm = folder / ITEMS, data.train.item_degree > 0
+    names = read_names(known, data.num_items) if known.is_file() else None
+    titles = read_titles(known, data.num_items) if known.is_file() else None
+    images = source / "images" if source is not None and (source / "images").is_dir() else None
+    mismatch_frame(trust, names).to_parquet(folder / "mismatch.parquet", index=False)
+    said = {modality: words(modality, one) for modality, one in trust.items()}
+    page = suspects_page(f"Suspects of {name}", trust, said, warm, names, titles, images)
+    (folder / "suspects.html").write_text(page, encoding="utf-8")
+    if any(touched.any() for touched in damage.touched.values()):
+        reliability_figure(trust, damage.touched, warm).savefig(folder / "reliability.png")
 
 
 def most_suspicious(

@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from trustmm.options.config import config_folder, register
 from trustmm.options.explain import explain
 from trustmm.process.signals import Terminated, termination_as_exception
-from trustmm.run.cell import build_cell, build_stages, run_or_reuse
+from trustmm.run.cell import build_cell, build_stages
+from trustmm.run.reuse import run_or_reuse
 from trustmm.sweep.launch import JobsFailed
 
 __all__ = ["build_stages", "main", "run", "run_command"]

@@ -1,7 +1,7 @@
 """The two values that travel through a job: `Dataset` (everything) and `TrainData` (what a method may see)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.graph.edges import Edges
-from trustmm.store.cache import digest
+from trustmm.store.digest import digest
 
 Features = Mapping[str, NDArray[np.float32]]
 
@@ -27,6 +27,8 @@ class TrainData:
     """Edges that carry messages, the paper's E_prop."""
     features: Features
     """One matrix (I, d_m) per modality, float32, rows are item ids."""
+    choosable: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Items that others may choose in the item graph of a modality, (I,); all, where it is not named here."""
 
     @property
     def num_users(self) -> int:

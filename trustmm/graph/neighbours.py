@@ -39,24 +39,36 @@ class NeighbourSearch(Protocol):
         """Neighbours of the rows of a feature matrix."""
 
 
-def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch.device | str = "cpu") -> Neighbours:
+def cosine_neighbours(
+    features_ID: NDArray[np.float32],
+    *,
+    k: int,
+    device: torch.device | str = "cpu",
+    choosable: NDArray[np.bool_] | None = None,
+) -> Neighbours:
     """Exact cosine neighbours of feature rows; a row may be its own neighbour.
 
     Args:
         features_ID: (I, D) features.
         k: neighbours per row, from 1 to I.
         device: where the products run.
+        choosable: rows that may be chosen, (I,); the others still choose. None for all.
 
     Raises: ValueError if k is out of range.
     """
-    return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    allowed = None if choosable is None else torch.from_numpy(choosable).to(device)
+    return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k, choosable=allowed)
 
 
-def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
-    """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content."""
+def unit_neighbours(unit_ID: Tensor, *, k: int, choosable: Tensor | None = None) -> Neighbours:
+    """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content.
+
+    Rows that are not `choosable` (I,) are nobody's neighbours, but have their own.
+    """
     content = unit_ID.any(dim=1)
-    similarity, index = top_products(unit_ID, unit_ID, k, allowed=content)
-    linked = content[:, None] & content[index]
+    allowed = content if choosable is None else content & choosable
+    similarity, index = top_products(unit_ID, unit_ID, k, allowed=allowed)
+    linked = content[:, None] & allowed[index]
     return Neighbours(index, torch.where(linked, similarity, 0.0), linked)
 
 

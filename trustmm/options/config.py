@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from trustmm.store.cache import digest
+from trustmm.store.digest import digest
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
 """Groups whose options are built, in order of a job."""

@@ -15,7 +15,8 @@ from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import cosine_neighbours
 from trustmm.options.checks import Count, NonNegative, Positive
 from trustmm.seeding import stream
-from trustmm.store.cache import Cache, digest
+from trustmm.store.cache import Cache
+from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest, describe
 from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
 from trustmm.training.loop import OnEpoch, Training, fit

@@ -18,7 +18,8 @@ from trustmm.rectifier.matching import Matching, Support, row_normalised, sinkho
 from trustmm.rectifier.mismatch import estimate_mismatch
 from trustmm.rectifier.projection import ProjectionTraining, fit_projections
 from trustmm.seeding import stream
-from trustmm.store.cache import Cache, digest
+from trustmm.store.cache import Cache
+from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest, describe
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from trustmm.report.table.study import (
     sensitivity_table,
 )
 from trustmm.report.table.table import Table
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
 
 PAGE = "report.md"
 

@@ -238,6 +238,8 @@ def tracked_run(
     cell: Cell, facts: Mapping[str, Any], data: "Dataset | None", parent_run_id: str | None, **more: str
 ) -> Iterator["Run"]:
     """The job's run in the tracking store, with a status that is true; `data` is None where they could not be read."""
+    from trustmm.rectifier.oracle import OracleRectifier
+
     job = cell.job
     corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
     digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
@@ -246,6 +248,7 @@ def tracked_run(
         "corruption_kind": job.corruption.kind,
         "seed": job.seed,
         "oracle_rho": str(job.rectifier.oracle_rho).lower(),
+        "oracle": str(isinstance(job.rectifier, OracleRectifier)).lower(),
         "version": __version__,
     }
     info = None if data is None else _dataset_info(data, cell.choices["dataset"])

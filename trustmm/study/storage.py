@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from trustmm.store.cache import locked
+from trustmm.store.files import locked
 from trustmm.tracking.mlflow_run import public, short
 
 JOURNAL = "study.journal"

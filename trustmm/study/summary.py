@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustmm.store.cache import atomic
-from trustmm.store.job_folder import STUDY
+from trustmm.store.files import atomic
+from trustmm.store.sweep_folder import STUDY
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Objectives
 from trustmm.study.space import Space

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from trustmm.options.config import config_folder
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
 from trustmm.study.summary import SUMMARY
 
 CHOSEN = ("dataset", "backbone", "rectifier")

@@ -65,7 +65,7 @@ class SweepLauncher(Launcher, ABC):
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Be the only controller of a sweep while the block runs; ValueError naming the other one, if it lives."""
-    from trustmm.store.cache import locked
+    from trustmm.store.files import locked
 
     def refuse(other: str) -> None:
         raise ValueError(f"the sweep {folder} has a controller already: {other}; wait for it, or end it")

@@ -22,8 +22,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
-from trustmm.store.cache import digest
-from trustmm.store.job_folder import read_result, record_cell, write_failures
+from trustmm.store.digest import digest
+from trustmm.store.job_folder import read_result
+from trustmm.store.sweep_folder import record_cell, write_failures
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError

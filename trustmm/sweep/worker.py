@@ -16,14 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
 from trustmm.sweep.engine import Outcome, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trustmm.dataset.data import Dataset
-    from trustmm.run.cell import Cell, Finished
+    from trustmm.run.cell import Cell
+    from trustmm.run.reuse import Finished
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def work(assignment: Assignment) -> Outcome:
 def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Finished":
     from omegaconf import DictConfig, OmegaConf
 
-    from trustmm.run.cell import build_cell, identity_facts, run_or_reuse
+    from trustmm.run.cell import build_cell, identity_facts
+    from trustmm.run.reuse import run_or_reuse
 
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
@@ -94,7 +96,8 @@ def _run(assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Fin
 
 def _read(cell: "Cell", assignment: Assignment, on_run: "Callable[[str | None], None]") -> "Dataset":
     """The data; where they cannot be read, a run in the tracking store says so."""
-    from trustmm.run.cell import identity_facts, tracked_run
+    from trustmm.run.cell import identity_facts
+    from trustmm.run.publish import tracked_run
 
     try:
         return cell.read_data()

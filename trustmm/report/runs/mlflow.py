@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from trustmm.report.runs.read import Failure, Runs, row
-from trustmm.store.job_folder import RESULT, STUDY
+from trustmm.store.job_folder import RESULT
+from trustmm.store.sweep_folder import STUDY
 from trustmm.tracking.mlflow_run import Guard, connect, public, short
 
 log = logging.getLogger(__name__)

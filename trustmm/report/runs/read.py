@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from trustmm.options.config import config_folder
 from trustmm.report.runs.order import sort_key
 from trustmm.report.runs.plan import Plan, flatten, plan_of, same_cell
-from trustmm.store.job_folder import RESULT, STUDY, read_cells
+from trustmm.store.job_folder import RESULT
+from trustmm.store.sweep_folder import STUDY, read_cells
 
 FAILED = "failed.csv"
 CHOICES = ("dataset", "backbone", "rectifier", "edit")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from trustmm.report.runs.cells import axes_of, draw_of, gaps, key_of, name_cell
 from trustmm.report.runs.read import Runs
-from trustmm.store.job_folder import STUDY
+from trustmm.store.sweep_folder import STUDY
 
 SHOWN = 8
 """Items of a list that a caption spells out."""

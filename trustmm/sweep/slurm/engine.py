@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Annotated, Any, Self, get_type_hints
 
 from trustmm.options.checks import Count, NonNegative, Positive, Within, check_value
-from trustmm.store.cache import atomic
+from trustmm.store.files import atomic
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.pool import death
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states

@@ -1,0 +1,53 @@
+"""The share of nulls from p-values: known mixtures, its own standard error, few items."""
+
+import numpy as np
+import pytest
+
+from trustmm.seeding import stream
+from trustmm.trust.storey import LEAST_ITEMS, storey
+
+
+def mixture(share: float, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Exactly this share of uniform values, the others concentrated near 0."""
+    nulls = round(share * count)
+    return np.concatenate([rng.random(nulls), rng.beta(0.3, 12, count - nulls)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.5, 0.9, 1.0])
+def test_known_share_is_found_within_its_own_error(share: float) -> None:
+    found = storey(mixture(share, 20_000, np.random.default_rng(3)), stream(0, "storey"))
+    assert abs(found.value - share) < 4 * found.standard_error + 0.005
+    assert 0 <= found.standard_error < 0.05
+
+
+def test_standard_error_is_the_spread_over_samples() -> None:
+    found = [storey(mixture(0.3, 2000, np.random.default_rng(seed)), stream(seed, "storey")) for seed in range(60)]
+    spread = np.std([one.value for one in found], ddof=1)
+    claimed = np.mean([one.standard_error for one in found])
+    assert 0.5 < claimed / spread < 2
+
+
+def test_estimate_is_not_the_luckiest_of_many() -> None:
+    """Mean of 60 samples, whose own spread is below 0.02; around the smallest estimate it would be 0.018 too small."""
+    found = [
+        storey(mixture(0.5, 3000, np.random.default_rng(seed)), stream(seed, "storey")).value for seed in range(60)
+    ]
+    assert abs(np.mean(found) - 0.5) < 0.012
+
+
+def test_share_is_never_above_one() -> None:
+    assert storey(np.full(100, 1.0), stream(0, "storey")).value == 1
+
+
+def test_all_small_values_have_no_null() -> None:
+    assert storey(np.zeros(100), stream(0, "storey")).value == 0
+
+
+def test_order_of_the_values_is_irrelevant() -> None:
+    p = mixture(0.3, 500, np.random.default_rng(0))
+    assert storey(p, stream(0, "storey")) == storey(p[::-1], stream(0, "storey"))
+
+
+@pytest.mark.parametrize("count", [0, 1, LEAST_ITEMS - 1])
+def test_too_few_items_give_no_estimate(count: int) -> None:
+    assert np.isnan(storey(np.zeros(count), stream(0, "storey"))).all()

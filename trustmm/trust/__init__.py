@@ -1,0 +1,1 @@
+"""How far an observation can be believed, without labels."""
