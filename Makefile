@@ -31,10 +31,10 @@ $(VENV)/wheels/torch-scatter: $(VENV)/installed
 	touch $@
 
 demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
-	$(BIN)/python -m trustmm.cli.demo
+	$(BIN)/python -m trustmm demo
 
 quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)
-	$(BIN)/python -m trustmm.cli.quick_report
+	$(BIN)/python -m trustmm quick-report
 
 test: setup  ## quick tests
 	$(BIN)/python -m pytest -n auto -m "not slow"

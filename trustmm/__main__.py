@@ -1,6 +1,6 @@
-"""``python -m trustmm``."""
+"""``python -m trustmm``, the same as the command ``trustmm``."""
 
-from trustmm.cli.run import main
+from trustmm.cli.command import main
 
 if __name__ == "__main__":
     main()

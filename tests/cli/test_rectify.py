@@ -34,7 +34,7 @@ OPTIONS = {
 
 
 def rectify(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trustmm.cli.rectify", *arguments]
+    command = [sys.executable, "-m", "trustmm", "rectify", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 

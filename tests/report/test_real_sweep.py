@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from trustmm.store.sweep_folder import read_cells
 
 from trustmm.cli.demo import recall_table, repair_table
 from trustmm.cli.report import main
 from trustmm.report.runs.read import read_sweeps
+from trustmm.store.sweep_folder import read_cells
 from trustmm.tracking.mlflow_run import connect
 
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")

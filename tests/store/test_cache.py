@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from trustmm.store.digest import digest
-from trustmm.store.files import atomic, locked
 
 from trustmm.store.cache import Cache
+from trustmm.store.digest import digest
+from trustmm.store.files import atomic, locked
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 ENTRY = {"matrix": np.arange(6.0).reshape(2, 3), "mask": np.array([True, False]), "scalar": np.array(0.5)}

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from tests.sweep.engines import Jobs, finished
+from trustmm.cli.winner import main, write_winners
 from trustmm.options.config import config_folder, register
 from trustmm.study.figures import draw_history, draw_importances, draw_pareto, draw_slices
 from trustmm.study.options import StudyOptions
@@ -21,7 +22,6 @@ from trustmm.study.question import open_study
 from trustmm.study.search import run_study
 from trustmm.study.space import parse_space
 from trustmm.study.summary import Report, best_lines, importances, make_report, write_report
-from trustmm.study.winner import main, write_winners
 from trustmm.sweep.engine import Outcome
 
 PARAMS = {

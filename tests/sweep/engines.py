@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 from trustmm.store.digest import digest
-
 from trustmm.sweep.engine import Outcome, Task
 
 Objective = Callable[[dict[str, str]], Outcome]

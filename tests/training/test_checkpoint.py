@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +240,11 @@ def test_history_of_a_stage_is_replaced_and_of_others_kept(tmp_path: Path) -> No
     path = tmp_path / "history.jsonl"
     record = record_history(tmp_path)
     for stage, number in (("prior", 0), ("prior", 1), ("backbone", 0), ("backbone", 1)):
-        record(stage, epoch(number))
+        record(stage, asdict(epoch(number)))
     path.write_text(path.read_text() + '{"stage": "backb')
     again = record_history(tmp_path)
     for number in range(3):
-        again("backbone", epoch(number, seconds=2.0))
+        again("backbone", asdict(epoch(number, seconds=2.0)))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["stage"], line["epoch"]) for line in lines] == [
         *(("prior", number) for number in range(2)),

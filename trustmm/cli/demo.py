@@ -97,7 +97,3 @@ def _mean(rows: pd.DataFrame, name: str) -> float:
 def _before_after(rows: pd.DataFrame, modality: str, group: str, quantity: str) -> str:
     before, after = (_mean(rows, f"{modality}/{group}/{state}_{quantity}") for state in ("observed", "rectified"))
     return "" if before != before else f"{before:.2f} -> {after:.2f}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m trustmm.cli.describe FOLDER``: Table 1's statistics, degrees and feature health, with a figure."""
+"""``python -m trustmm describe FOLDER``: Table 1's statistics, degrees and feature health, with a figure."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ NAME_WIDTH = 14
 
 def main(words: list[str] | None = None) -> None:
     """Run the command; exit status 1 with one message if the folder cannot be read."""
-    parser = argparse.ArgumentParser("python -m trustmm.cli.describe", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser("python -m trustmm describe", description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="a prepared folder, or one in the published layout")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="where the figure goes (default: NAME.png here)")
     arguments = parser.parse_args(words)
@@ -134,7 +134,3 @@ def _short(value: object) -> str:
 
 def _line(label: str, text: str) -> str:
     return f"{label:<{NAME_WIDTH}} {text}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m trustmm.dataset.prepare``: raw reviews, texts and images to a data set folder."""
+"""``python -m trustmm prepare``: raw reviews, texts and images to a data set folder."""
 
 import argparse
 import logging
@@ -15,13 +15,13 @@ from trustmm.process.signals import Terminated, termination_as_exception
 
 EXAMPLES = """examples:
   Amazon Baby of 2014, as published:
-    python -m trustmm.dataset.prepare --out data/baby --interactions reviews_Baby.json.gz \\
+    python -m trustmm prepare --out data/baby --interactions reviews_Baby.json.gz \\
       --metadata meta_Baby.json.gz --text-model sentence-transformers/all-MiniLM-L6-v2 \\
       --image-features image_features_Baby.b
   Amazon's ratings table, which has no header:
-    python -m trustmm.dataset.prepare --out data/baby --interactions ratings_Baby.csv --header user,item,rating,time
+    python -m trustmm prepare --out data/baby --interactions ratings_Baby.csv --header user,item,rating,time
   any table with ready-made features:
-    python -m trustmm.dataset.prepare --out data/toys --interactions clicks.parquet --user customer --item product \\
+    python -m trustmm prepare --out data/toys --interactions clicks.parquet --user customer --item product \\
       --features visual clip.npy clip_items.txt --features textual bert.parquet
 then:
     python -m trustmm dataset=folder dataset.root=data/toys backbone=freedom"""
@@ -30,7 +30,7 @@ then:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = argparse.ArgumentParser(
-        "python -m trustmm.dataset.prepare",
+        "python -m trustmm prepare",
         description="Raw reviews, texts and images to a data set folder. See docs/data.md.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -161,7 +161,3 @@ def _names(text: str) -> tuple[str, ...]:
 def _exit(message: str, status: int = 1) -> NoReturn:
     sys.stderr.write(f"trustmm: {message}\n")
     raise SystemExit(status)
-
-
-if __name__ == "__main__":
-    main()

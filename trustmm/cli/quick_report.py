@@ -29,9 +29,9 @@ def main() -> None:
             swept[template] = sweep
     for study, parts in together(list(swept)).items():
         sweeps = [swept[part] for part in parts]
-        fine &= _run("trustmm.report", *sweeps, "--out", OUTPUTS / "report" / study, "--title", study)
+        fine &= _run("trustmm", "report", *sweeps, "--out", OUTPUTS / "report" / study, "--title", study)
     claims = ("--claims", "--no-log", "--title", "The claims, on all quick studies")
-    fine &= _run("trustmm.report", *swept.values(), "--out", OUTPUTS / "report", *claims)
+    fine &= _run("trustmm", "report", *swept.values(), "--out", OUTPUTS / "report", *claims)
     minutes = (time.monotonic() - started) / 60
     sys.stdout.write(f"{len(templates)} sweeps in {minutes:.0f} minutes: {OUTPUTS / 'report'}\n")
     raise SystemExit(not fine)
@@ -48,7 +48,3 @@ def _run(*words: str | Path) -> bool:
     sys.stdout.write(f"$ python -m {' '.join(command)}\n")
     sys.stdout.flush()
     return subprocess.run([sys.executable, "-m", *command]).returncode == 0
-
-
-if __name__ == "__main__":
-    main()

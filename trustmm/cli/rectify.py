@@ -1,4 +1,4 @@
-"""``python -m trustmm.cli.rectify``: a data set folder with rectified features, in the layout that toolkits load."""
+"""``python -m trustmm rectify``: a data set folder with rectified features, in the layout that toolkits load."""
 
 import csv
 import logging
@@ -37,7 +37,7 @@ LEAST_SUSPECTS = 100
 
 
 def main() -> None:
-    """Run `python -m trustmm.cli.rectify`."""
+    """Run `python -m trustmm rectify`."""
     run_command(run, "rectify")
 
 
@@ -222,7 +222,3 @@ def mismatch_words(facts: Mapping[str, Any]) -> str:
     """The estimated share in words."""
     share = facts["mismatched_share"]
     return "share of mismatched items not estimated" if share is None else f"about {share:.0%} of the items mismatched"
-
-
-if __name__ == "__main__":
-    main()

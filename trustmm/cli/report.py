@@ -1,4 +1,4 @@
-"""``python -m trustmm.report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics, claims of finished runs."""
+"""``python -m trustmm report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics, claims of finished runs."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for parent, uri in {} if options.no_log else parents_of(runs).items():
             log_report(uri, parent, [page, *others])
     except ValueError as error:
-        sys.stderr.write(f"trustmm.report: {error}\n")
+        sys.stderr.write(f"trustmm: {error}\n")
         raise SystemExit(1) from error
     done = f"{len(runs.table)} finished jobs, {len(runs.failures)} failed, {len(runs.absent)} never ran"
     sys.stdout.write(f"{done}: {page}\n")
@@ -43,7 +43,7 @@ def _read(options: argparse.Namespace) -> Runs:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m trustmm.report", description=DESCRIPTION)
+    parser = argparse.ArgumentParser("python -m trustmm report", description=DESCRIPTION)
     parser.add_argument("sweeps", nargs="*", type=Path, help="sweep folders, or a folder of jobs such as outputs")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, made if missing")
     parser.add_argument("--title", default="Report", help="first line of report.md")
@@ -53,7 +53,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--claims", action="store_true", help="only the claims, as for many sweeps together")
     parser.add_argument("--no-log", action="store_true", help="do not log the report to the sweep's parent run")
     return parser
-
-
-if __name__ == "__main__":
-    main()

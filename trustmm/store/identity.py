@@ -12,7 +12,14 @@ from typing import Any
 VOLATILE = frozenset({"root", "device", "checkpoint_every"})
 """Options that say where and how, not what."""
 PLUMBING = frozenset(
-    {"trustmm.store.cache", "trustmm.options.checks", "trustmm.store.identity", "trustmm.training.checkpoint"}
+    {
+        "trustmm.options.checks",
+        "trustmm.store.cache",
+        "trustmm.store.digest",
+        "trustmm.store.files",
+        "trustmm.store.identity",
+        "trustmm.training.checkpoint",
+    }
 )
 """Modules that compute no number."""
 

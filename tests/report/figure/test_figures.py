@@ -9,12 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tests.report.conftest import Sweep, curves
+from tests.report.evidence.test_claims import ablation, edits, figure2
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import STYLES
 from trustmm.report.runs.read import read_sweeps
 from trustmm.report.write import write_report
-
-from .test_claims import ablation, edits, figure2
 
 
 def knobs(sweep: Sweep) -> None:

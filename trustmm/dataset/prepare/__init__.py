@@ -1,1 +1,1 @@
-"""From raw reviews, texts and images to a data set folder: ``python -m trustmm.dataset.prepare --help``."""
+"""From raw reviews, texts and images to a data set folder: ``python -m trustmm prepare --help``."""

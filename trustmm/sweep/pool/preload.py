@@ -11,7 +11,7 @@ from trustmm.store.identity import code_digest
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation")
 MODULES = (
     "torch._inductor",  # torch imports it when deterministic kernels are asked for: 2 s of every job
-    "trustmm.run.cell",
+    "trustmm.run.reuse",
     "trustmm.job",
     "trustmm.run.progress",
     "trustmm.store.job_folder",

@@ -1,4 +1,4 @@
-"""``python -m trustmm.study.winner SWEEP_FOLDER``: the winners of a finished study as options of the group experiment.
+"""``python -m trustmm winner SWEEP_FOLDER``: the winners of a finished study as options of the group experiment.
 
 Writes ``conf/experiment/tuned/BACKBONE_DATASET.yaml`` for the study without a repair and ``..._RECTIFIER.yaml`` for one
 with: each chooses backbone, data and rectifier, and sets what was tuned. Afterwards::
@@ -25,7 +25,7 @@ CHOSEN = ("dataset", "backbone", "rectifier")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the winners of all studies in a sweep folder; exit status 1 with one message if there are none."""
-    parser = argparse.ArgumentParser(prog="python -m trustmm.study.winner", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m trustmm winner", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the sweep, such as outputs/sweeps/tune_backbone-0123456789ab")
     parser.add_argument(
         "--to", type=Path, default=config_folder() / "experiment" / "tuned", help="default: %(default)s"
@@ -85,7 +85,7 @@ def winner_option(study: Mapping[str, Any]) -> str:
     head = [
         "# @package _global_",
         f"# Best of {told} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
-        f"# Written by python -m trustmm.study.winner from the study {study['name']}; trial {best['trial']}:",
+        f"# Written by python -m trustmm winner from the study {study['name']}; trial {best['trial']}:",
         f"# {' '.join(best['overrides'])}",
         "defaults:",
         *(f"  - override /{group}: {best['choices'][group]}" for group in groups),
@@ -105,7 +105,3 @@ def _refuse_unfinished(study: Mapping[str, Any]) -> None:
         raise ValueError(f"the study {study['name']} is not complete; repeat its command to go on")
     if len(study["metrics"]) > 1:
         raise ValueError(f"the study {study['name']} has several metrics and no single winner; choose by hand")
-
-
-if __name__ == "__main__":
-    main()

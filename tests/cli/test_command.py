@@ -1,0 +1,46 @@
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trustmm import __version__
+from trustmm.cli.command import COMMANDS, help_text
+
+
+def trustmm(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "trustmm", *words], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_main(name: str) -> None:
+    assert callable(importlib.import_module(COMMANDS[name].module).main)
+
+
+def test_help_names_every_command_and_version_is_one_line(tmp_path: Path) -> None:
+    shown = trustmm("--help", folder=tmp_path)
+    assert (shown.returncode, shown.stdout) == (0, help_text())
+    assert all(f" {name} " in shown.stdout for name in COMMANDS)
+    assert trustmm("--version", folder=tmp_path).stdout == f"trustmm {__version__}\n"
+
+
+def test_a_command_reads_the_words_behind_its_name(tmp_path: Path) -> None:
+    refused = trustmm("report", "nothing", "--out", "there", folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("trustmm: ")
+    assert "backbone:" in trustmm("run", "--cfg", "job", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("trustmm.report.runs.read", "torch"),
+        ("trustmm.cli.report", "torch"),
+        ("trustmm.cli.command", "hydra"),
+        ("trustmm.cli.command", "torch"),
+    ],
+)
+def test_import_stays_light(module: str, heavy: str) -> None:
+    code = f"import sys, {module}; print({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -1,0 +1,62 @@
+"""``trustmm``: one command. A word that names a command runs it; everything else describes a job for Hydra."""
+
+import importlib
+import sys
+from typing import NamedTuple
+
+from trustmm import __version__
+
+
+class Command(NamedTuple):
+    """A command and what it does."""
+
+    module: str
+    """Where its ``main`` lives; it reads ``sys.argv``."""
+    about: str
+
+
+COMMANDS = {
+    "run": Command("trustmm.cli.run", "one job, or a sweep with -m; what happens without a command, too"),
+    "rectify": Command("trustmm.cli.rectify", "a data set folder with rectified features, and a list of suspects"),
+    "describe": Command("trustmm.cli.describe", "what a data set holds, as a page"),
+    "prepare": Command("trustmm.cli.prepare", "your own reviews, texts and images as a data set folder"),
+    "report": Command("trustmm.cli.report", "tables, figures, statistics and claims of finished jobs"),
+    "winner": Command("trustmm.cli.winner", "the best options of a finished study, as an option of its own"),
+    "demo": Command("trustmm.cli.demo", "the main question on embedded data, in minutes"),
+    "quick-report": Command("trustmm.cli.quick_report", "all quick studies on embedded data, and their reports"),
+}
+HELP = """\
+Which multimodal recommender can you trust when product images, texts or clicks are wrong, and does a repair help?
+
+  trustmm [KEY=VALUE ...]           one job: trustmm backbone=mgcn corruption.eta=0.2 rectifier=mr
+  trustmm -m [KEY=V1,V2 ...]        a sweep: trustmm -m corruption.eta=0,0.2 rectifier=none,mr seed=0,1,2
+  trustmm COMMAND [--help]          {commands}
+  trustmm --cfg job [KEY=VALUE ...] the options a job would have; trustmm --hydra-help has Hydra's own flags
+  trustmm --version
+
+Groups: {groups}; trustmm GROUP=? lists the options of one.
+"""
+
+
+def main() -> None:
+    """Run the command that the first word names, or the job that all words describe."""
+    words = sys.argv[1:]
+    if words[:1] in (["--help"], ["-h"], ["help"]):
+        sys.stdout.write(help_text())
+        return
+    if words[:1] == ["--version"]:
+        sys.stdout.write(f"trustmm {__version__}\n")
+        return
+    name = words[0] if words and words[0] in COMMANDS else "run"
+    if words[:1] == [name]:
+        sys.argv[1:] = words[1:]
+    importlib.import_module(COMMANDS[name].module).main()
+
+
+def help_text() -> str:
+    """What can be typed."""
+    from trustmm.options.config import STAGES
+
+    indent = "\n" + " " * 36
+    commands = indent.join(f"{name:13} {command.about}" for name, command in COMMANDS.items())
+    return HELP.format(commands=commands, groups=", ".join(STAGES))

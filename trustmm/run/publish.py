@@ -1,0 +1,87 @@
+"""A job as its run in the tracking store sees it: tags and parameters first, then epochs, then what it found."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from trustmm import __version__
+from trustmm.run.cell import UNSCIENTIFIC, Cell, plain_config
+
+if TYPE_CHECKING:
+    from trustmm.dataset.data import Dataset
+    from trustmm.store.job_folder import Stored
+    from trustmm.tracking.mlflow import Run
+    from trustmm.training.course import Epoch
+
+
+def publish(stored: "Stored", tracked: "Run") -> None:
+    """Final numbers, files and figures of a finished job, as its run in the tracking store."""
+    if tracked.run_id is None:
+        return
+    from trustmm.report.page.job import describe_job, draw_job
+
+    draw_job(stored)
+    summary = stored.summary
+    metrics = {f"test/{name}": value for name, value in summary["test"].items()}
+    metrics |= {f"best_valid/{name}": value for name, value in summary["valid"].items()}
+    for mask, values in summary["test_by_mask"].items():
+        metrics |= {f"test_{mask}/{name}": values[name] for name in ("recall@10", "ndcg@10")}
+    metrics |= {name: value for name, value in summary["diagnostics"].items() if value is not None}
+    tracked.log_metrics(metrics | {"best_epoch": summary["best_epoch"], "seconds": summary["seconds"]})
+    tracked.log_files(stored.folder)
+    tracked.set_tags({"mlflow.note.content": describe_job(stored)})
+
+
+def epoch_metrics(stage: str, epoch: "Epoch") -> dict[str, float]:
+    """One epoch as flat metrics; the prior's carry its name."""
+    prefix = "" if stage == "backbone" else f"{stage}/"
+    losses = {f"{prefix}loss/{name}": value for name, value in epoch.losses.items()}
+    valid = {f"{prefix}valid/{name}": value for name, value in epoch.valid.items() if name.endswith("@10")}
+    seconds = {"train": epoch.train_seconds, "evaluation": epoch.evaluation_seconds}
+    return losses | valid | {f"{prefix}seconds/{name}": value for name, value in seconds.items()}
+
+
+@contextmanager
+def tracked_run(
+    cell: Cell, facts: Mapping[str, Any], data: "Dataset | None", parent_run_id: str | None, **more: str
+) -> Iterator["Run"]:
+    """The job's run in the tracking store, with a status that is true; `data` is None where they could not be read."""
+    job = cell.job
+    corruption = {"eta": job.corruption.eta, "eta_e": job.corruption.eta_e, "corruption_seed": job.corruption.seed}
+    digests = {name: facts[name] for name in ("job_id", "dataset_digest", "code_digest")}
+    tags = dict(cell.choices) | corruption | digests | more
+    tags |= {
+        "corruption_kind": job.corruption.kind,
+        "seed": job.seed,
+        "oracle_rho": str(job.rectifier.oracle_rho).lower(),
+        "version": __version__,
+    }
+    info = None if data is None else _dataset_info(data, cell.choices["dataset"])
+    name, params = cell.name(cell.choices["dataset"] if data is None else data.name), flat_params(cell.config)
+    with cell.tracking.run(name, params=params, tags=tags, parent_run_id=parent_run_id, dataset=info) as tracked:
+        yield tracked
+
+
+def _dataset_info(data: "Dataset", source: str) -> Any:
+    from trustmm.tracking.mlflow import DatasetInfo
+
+    pairs = f"{len(data.train)} / {len(data.valid)} / {len(data.test)} train / valid / test pairs"
+    profile = f"{data.num_users} users, {data.num_items} items, {pairs}, {', '.join(data.features) or 'no features'}"
+    return DatasetInfo(name=data.name, digest=data.digest, profile=profile, source=source)
+
+
+def flat_params(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as ``group.key`` -> value, without what says where."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), value)
+        elif prefix not in ("dataset.root", "training.device"):
+            flat[prefix] = node
+
+    walk("", {key: value for key, value in plain_config(config).items() if key not in UNSCIENTIFIC})
+    return flat

@@ -1,0 +1,40 @@
+"""The folder of a sweep: which cells have finished as which jobs, and which have not."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from trustmm.store.files import atomic, locked
+
+CELLS = "cells.csv"
+STUDY = "study.md"
+"""The page of a search, in its sweep's folder or one below."""
+
+
+def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) -> None:
+    """Add or replace the line of one cell in ``cells.csv`` (cell, job_id, run_id), also while others do."""
+    path = sweep_folder / CELLS
+    sweep_folder.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock")):
+        rows = {row["cell"]: row for row in read_cells(sweep_folder)}
+        rows[cell] = {"cell": cell, "job_id": job_id, "run_id": run_id or ""}
+        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, fieldnames=["cell", "job_id", "run_id"])
+            writer.writeheader()
+            writer.writerows(rows.values())
+
+
+def write_failures(sweep_folder: Path, failed: Sequence[tuple[str, str, str, str]]) -> None:
+    """Write ``failed.csv`` (cell, job_id, status, reason) anew: what a repeated command will try again."""
+    with atomic(sweep_folder / "failed.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([("cell", "job_id", "status", "reason"), *failed])
+
+
+def read_cells(sweep_folder: Path) -> list[dict[str, str]]:
+    """The cells of a sweep that have finished so far."""
+    path = sweep_folder / CELLS
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
