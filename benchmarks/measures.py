@@ -160,7 +160,7 @@ def scale(name: str) -> dict:
     settings, data = config(f"backbone={name}"), electronics()
     device = build(settings, "training").torch_device
     started = time.perf_counter()
-    training, model, optimizer, triples = trainable(settings, data, CachedSearch(Cache(SCALE_CACHE), device))
+    training, model, optimizer, triples = trainable(settings, data, CachedSearch(Cache(SCALE_CACHE), device, {}))
     began = time.perf_counter()
     few = triples[:, : SCALE_BATCHES * training.batch_size]
     losses = train_epoch(model, optimizer, few, training.batch_size, 0) if optimizer else {}

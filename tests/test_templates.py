@@ -23,7 +23,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "multirun_templates"
 SEARCH = f"hydra.searchpath=[file://{config_folder()}]"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 CONTROLS = [template for template in TEMPLATES if template.endswith("controls")]
-FIGURES = {"table2_clean", "fig2_modality_robustness", "fig3_lambda_tau", "fig3_optuna", "fig5_ablation"}
+FIGURES = {
+    "table2_clean",
+    "fig2_modality_robustness",
+    "fig2_repairs",
+    "fig3_lambda_tau",
+    "fig3_optuna",
+    "fig5_ablation",
+}
 
 
 def composed(template: str, *overrides: str, hydra: bool = False) -> Any:

@@ -111,7 +111,8 @@ class Rectified:
     features: Any
     """Matrices (I, d), float32."""
     mismatch: Any
-    """How badly an item's own features fit its clicks, in [0, 1], (I,); NaN for an item without training pairs."""
+    """In [0, 1], (I,): with ``rectifier=trust`` the probability that the features are not the item's own; with ``mr``
+    how little they agree with its clicks, NaN for an item without training pairs."""
     eta_hat: Any
     """Estimated share of items with wrong features."""
 
@@ -182,12 +183,12 @@ def rectify(
     config, _ = compose_job(["tracking=none", *overrides], "rectify")
     job, _, _ = build_stages(config)
     job.rectifier.check_fit(data.num_items)
-    train, repairs = rectified(data, job, Cache(Path(config.cache_dir)))
+    train, repairs, _ = rectified(data, job, Cache(Path(config.cache_dir)))
     cold = data.train.item_degree == 0
     parts = (
         {name: train.features[name] for name in named},
         {name: _mismatch(repairs.get(name), cold) for name in named},
-        {name: float(getattr(repairs.get(name), "eta_hat", np.nan)) for name in named},
+        {name: _eta_hat(repairs.get(name)) for name in named},
     )
     return Rectified(*(part if named is features else part["features"] for part in parts))
 
@@ -204,7 +205,16 @@ def load(result: Result | str | Path) -> Model:
     return load_model(folder.parent if folder.name == RESULT else folder)
 
 
+def _eta_hat(repair: Any) -> float:
+    trust = getattr(repair, "trust", None)
+    return float(getattr(repair, "eta_hat", np.nan) if trust is None else trust.eta.value)
+
+
 def _mismatch(repair: Any, cold: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The probability of a mismatch where the repair judges it, else how little a feature agrees with its anchor."""
+    trust = getattr(repair, "trust", None)
+    if trust is not None:
+        return np.asarray(trust.probability)
     alignment = getattr(repair, "alignment", None)
     if alignment is None:
         return np.full(len(cold), np.nan)

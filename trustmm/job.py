@@ -115,7 +115,7 @@ def _run(
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = trained_once(job, corrupted, data, cache, on_epoch)
-    rectified, repairs = job.rectifier(corrupted, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device)
+    rectified, repairs = rectify(job, corrupted, damage, prior, cache)
     proposal = job.edit(rectified, prior, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
@@ -123,7 +123,9 @@ def _run(
     seen = edited if sees_features(job) else replace(edited, features={})
 
     def train() -> Trained:
-        model = job.backbone(seen, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device))
+        model = job.backbone(
+            seen, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device, choosable_of(seen))
+        )
         history, _ = fit(
             model,
             seen.supervision,
@@ -161,6 +163,7 @@ def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Ed
         "shape": [seen.num_users, seen.num_items],
         "messages": digest(list(seen.propagation.messages())),
         "features": digest(dict(seen.features)),
+        "choosable": digest(choosable_of(seen)),
         "categories": None if seen.categories is None else digest(seen.categories),
         "seed": job.seed,
         "code": code_digest(fit.__module__, *targets(backbone)),
@@ -170,6 +173,15 @@ def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Ed
 def sees_features(job: Job) -> bool:
     """Whether the backbone is shown item features; one that can do without them is not."""
     return getattr(backbone_class(job), "needs_features", True)
+
+
+def rectify(
+    job: Job, train: TrainData, damage: Damage, prior: "Callable[[], Prior]", cache: Cache
+) -> tuple[TrainData, Mapping[str, Any]]:
+    """Rectified data, and what was done to each modality. Only an oracle is told which items were touched."""
+    known: dict[str, Any] = {"touched": damage.touched} if job.rectifier.oracle else {}
+    device = job.training.torch_device
+    return job.rectifier(train, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device, **known)
 
 
 def check_fit(job: Job, data: Dataset) -> None:
@@ -231,16 +243,22 @@ def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epo
     )
 
 
+def choosable_of(train: TrainData) -> dict[str, Any]:
+    """Items that others may choose in each modality's item graph, by the digest of its features."""
+    return {digest(train.features[name]): mask for name, mask in train.choosable.items() if name in train.features}
+
+
 class CachedSearch(NeighbourSearch):
     """A search that goes once per content: a device says where it runs, not what it finds.
 
     Args:
         cache: where the arrays are kept, under the function's name.
         device: where the products run.
+        choosable: see the base class.
     """
 
-    def __init__(self, cache: Cache, device: torch.device) -> None:
-        super().__init__(device)
+    def __init__(self, cache: Cache, device: torch.device, choosable: Mapping[str, Any]) -> None:
+        super().__init__(device, choosable)
         self.cache = cache
 
     def once(self, find: Callable[..., Arrays], **content: Any) -> Arrays:

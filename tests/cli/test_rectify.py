@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -108,7 +109,7 @@ def test_most_suspicious_are_the_warm_items_of_lowest_alignment() -> None:
         ((), "out must be given"),
         (("out=.",), "out must end with a plain folder name"),
         (("out=taken",), "out=taken exists already"),
-        (("out=x", "rectifier=none"), "rectify needs a rectifier: rectifier=mr"),
+        (("out=x", "rectifier=none"), "rectify needs a rectifier: rectifier=mr, trust"),
         (("out=x", "rectifier.lam=2"), "rectifier.lam must be in [0, 1], got 2"),
         (("out=x", "rectifier.lamm=0.5"), "unknown key rectifier.lamm; did you mean rectifier.lam"),
     ],
@@ -120,3 +121,20 @@ def test_mistake_is_one_message_and_leaves_nothing(arguments: tuple[str, ...], e
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_trust_writes_what_it_believes_of_every_item(tmp_path: Path) -> None:
+    size = ("dataset.num_users=500", "dataset.num_items=300", "dataset.num_interactions=4000", "prior.epochs=15")
+    options = ("rectifier=trust", "corruption.eta=0.3", "dataset.content=0.9", "prior.learning_rate=0.01")
+    done = rectify(*size, *options, "out=mended", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_parquet(tmp_path / "mended" / "mismatch.parquet")
+    assert len(frame) == 2 * 300
+    assert frame["probability"].between(0, 1).all()
+    assert {"view_anchor", "view_structure", "view_visual", "view_textual"} <= set(frame.columns)
+    assert "visual" in (tmp_path / "mended" / "suspects.html").read_text()
+    assert (tmp_path / "mended" / "reliability.png").is_file()
+    assert (tmp_path / "mended" / "suspects_visual.csv").is_file()
+    facts = json.loads((tmp_path / "mended" / "dataset.json").read_text())
+    assert facts["features"]["visual"]["hopeless"] is False
+    assert read(tmp_path / "mended").features["visual"].shape == (300, 64)

@@ -29,7 +29,8 @@ def trustmm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["corruption.eta=many"], "corruption.eta must be a number, got 'many'"),
         (
             ["corruption.kind=noise"],
-            "corruption.kind must be permute or constant or normal or missing or swap_similar, got 'noise'",
+            "corruption.kind must be permute or constant or normal or missing or swap_similar or "
+            "replace or shift, got 'noise'",
         ),
         (["corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["+corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),

@@ -20,7 +20,7 @@ from trustmm.seeding import stream
 KINDS = get_args(Kind)
 MOVING = ("permute", "swap_similar")
 NUM_ITEMS, WIDTH, NUM_GROUPS = 101, 6, 5
-DAMAGE = StressTest(kind="permute", eta=0.4, eta_of={}, eta_e=0.0, seed=0)
+DAMAGE = StressTest(kind="permute", eta=0.4, eta_of={}, joint=False, eta_e=0.0, seed=0)
 
 
 def make_rows(num_items: int = NUM_ITEMS, width: int = WIDTH) -> np.ndarray:
@@ -48,7 +48,8 @@ def sorted_rows(matrix: np.ndarray) -> np.ndarray:
 
 def test_every_kind_has_its_function_of_that_name() -> None:
     assert set(KINDS) == set(REPLACEMENTS)
-    assert all(getattr(REPLACEMENTS[kind], "__name__", None) == kind for kind in KINDS)
+    names = {kind: "replace" if kind == "shift" else kind for kind in KINDS}
+    assert all(getattr(REPLACEMENTS[kind], "__name__", None) == names[kind] for kind in KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +62,8 @@ class TestEveryKind:
         damaged, touched = damage_rows(clean, hundredths / 100, kind, 0, "visual")
         assert touched.sum() == hundredths * NUM_ITEMS // 100
         assert_array_equal(damaged[~touched], clean[~touched])
-        assert_array_equal(touched, damage_rows(clean, hundredths / 100, "permute", 0, "visual")[1])
+        same = touched == damage_rows(clean, hundredths / 100, "permute", 0, "visual")[1]
+        assert same.all() or kind == "shift"
         changed = (damaged != clean).any(axis=1).sum()
         assert changed == touched.sum() if kind not in MOVING else changed >= touched.sum() - 5
         assert damaged.dtype == np.float32
@@ -248,3 +250,32 @@ def test_rows_without_content_swap_among_themselves() -> None:
     damaged, _ = damage_rows(clean, 1.0, "swap_similar", 0, "visual")
     assert not damaged[:20].any()
     assert_array_equal(damaged[20:, :NUM_GROUPS].argmax(axis=1), group[20:])
+
+
+def test_replaced_rows_are_others_drawn_with_duplicates() -> None:
+    clean = np.arange(400, dtype=np.float32)[:, None]
+    damaged, touched = damage_rows(clean, 0.5, "replace", 0, "visual")
+    given = damaged[touched, 0].astype(int)
+    assert (given != np.flatnonzero(touched)).all()
+    assert set(given.tolist()) <= set(range(400))
+    # Of 200 uniform draws from 400 rows 400 (1 - e^-0.5) = 157 differ, with a standard deviation below 6.
+    assert abs(len(np.unique(given)) - 157) < 5 * 6
+    assert touched[given].any()
+    assert not touched[given].all()
+
+
+def test_shift_damages_whole_clusters_first() -> None:
+    clean, _ = planted()
+    label = kinds.cosine_clusters(clean, math.isqrt(len(clean)), np.random.default_rng(0))
+    counts = []
+    for kind in ("shift", "permute"):
+        _, touched = damage_rows(clean, 0.3, kind, 0, "visual")
+        share = np.bincount(label[touched], minlength=label.max() + 1) / np.bincount(label, minlength=label.max() + 1)
+        counts.append(np.minimum(share, 1 - share).mean())
+    assert counts[0] < 0.6 * counts[1]
+
+
+def test_shift_draws_its_clusters_with_the_seed() -> None:
+    clean, _ = planted()
+    first, other = (damage_rows(clean, 0.2, "shift", seed, "visual")[1] for seed in (0, 1))
+    assert (first != other).any()

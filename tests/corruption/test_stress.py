@@ -20,7 +20,7 @@ from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 NUM_USERS, NUM_ITEMS = 17, 29
-CLEAN = StressTest(kind="permute", eta=0.0, eta_of={}, eta_e=0.0, seed=0)
+CLEAN = StressTest(kind="permute", eta=0.0, eta_of={}, joint=False, eta_e=0.0, seed=0)
 
 
 def make_data(seed: int = 0, num_items: int = NUM_ITEMS) -> tuple[TrainData, Edges]:
@@ -96,6 +96,29 @@ def test_touched_items_are_nested_over_eta() -> None:
         for name in train.features:
             assert (larger[name] | ~smaller[name]).all()
             assert larger[name].sum() > smaller[name].sum()
+
+
+@pytest.mark.parametrize("kind", ["permute", "replace", "shift", "swap_similar"])
+def test_joint_damage_touches_the_same_items_in_all_modalities(kind: str) -> None:
+    train, observed = make_data(num_items=200)
+    for eta, count in ((0.1, 20), (0.5, 100)):
+        damaged, damage = corrupt(train, observed, eta=eta, kind=kind, joint=True)
+        assert damage.touched["visual"].sum() == count
+        assert_array_equal(damage.touched["visual"], damage.touched["textual"])
+        untouched = ~damage.touched["visual"]
+        assert_array_equal(damaged.features["textual"][untouched], train.features["textual"][untouched])
+    _, apart = corrupt(train, observed, eta=0.5, kind=kind)
+    assert (apart.touched["visual"] != apart.touched["textual"]).any()
+
+
+def test_joint_damage_is_nested_over_eta_and_of_single_modalities() -> None:
+    train, observed = make_data(num_items=200)
+    masks = [corrupt(train, observed, eta=eta, joint=True)[1].touched["visual"] for eta in (0.1, 0.4, 0.9)]
+    assert all((larger | ~smaller).all() for smaller, larger in zip(masks, masks[1:], strict=False))
+    _, one = corrupt(train, observed, eta=0.4, eta_of={"visual": 0.1}, joint=True)
+    assert (one.touched["textual"] | ~one.touched["visual"]).all()
+    same, _ = corrupt(train, observed, joint=True)
+    assert all(same.features[name] is matrix for name, matrix in train.features.items())
 
 
 def test_eta_of_changes_only_the_named_modality() -> None:

@@ -44,9 +44,18 @@ def test_ablations_change_one_key_each() -> None:
 
 
 def test_none_rectifier_has_the_keys_of_the_others() -> None:
-    none, full = composed("rectifier=none").rectifier, composed("rectifier=mr").rectifier
-    assert set(none) == set(full)
+    none, full, trust = (composed(f"rectifier={name}").rectifier for name in ("none", "mr", "trust"))
+    assert set(none) == set(full) | set(trust)
+    assert all(none[key] == trust[key] for key in set(trust) - {"_target_"})
     assert set(none.projection) == set(full.projection) - {"_target_"}
+
+
+@pytest.mark.parametrize("option", ["none", "trust", "oracle"])
+def test_keys_of_trust_compose_with_its_controls(option: str) -> None:
+    changed = composed(
+        f"rectifier={option}", "rectifier.impute=ridge", "rectifier.mask=true", "rectifier.k=7"
+    ).rectifier
+    assert (changed.impute, changed.mask, changed.k) == ("ridge", True, 7)
 
 
 @pytest.mark.parametrize(

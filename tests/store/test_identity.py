@@ -83,7 +83,8 @@ def test_job_id_does_not_depend_on_where_or_how_a_job_is_kept(same: list[str]) -
         "rectifier.cold=keep", "rectifier.projection.epochs=2", "rectifier=mr_row_norm", "rectifier=none",
         "backbone=bpr", "backbone.reg=0.5", "backbone.modality_weight.visual=0.3", "training.epochs=9",
         "training.learning_rate=0.01", "training.batch_size=9", "training.optimizer.fused=false",
-        "training.optimizer._target_=torch.optim.SGD", "evaluation.cutoffs=[10]", "evaluation.filter=edited",
+        "rectifier=trust", "rectifier=oracle", "rectifier=smooth", "training.optimizer._target_=torch.optim.SGD",
+        "evaluation.cutoffs=[10]", "evaluation.filter=edited",
     ],
 )  # fmt: skip
 def test_job_id_changes_with_every_scientific_key(change: str) -> None:
@@ -91,10 +92,17 @@ def test_job_id_changes_with_every_scientific_key(change: str) -> None:
 
 
 def test_kind_of_damage_is_science_where_features_are_damaged() -> None:
-    kinds = ("permute", "constant", "normal", "missing", "swap_similar")
-    assert len({job_id(*BASE, "corruption.eta=0.1", f"corruption.kind={kind}") for kind in kinds}) == 5
+    kinds = ("permute", "constant", "normal", "missing", "swap_similar", "replace", "shift")
+    assert len({job_id(*BASE, "corruption.eta=0.1", f"corruption.kind={kind}") for kind in kinds}) == 7
     assert len({job_id(*BASE, "corruption.eta_e=0.1", f"corruption.kind={kind}") for kind in kinds}) == 1
     assert job_id(*BASE, "corruption.eta=0.1", "corruption.kind=permute") == job_id(*BASE, "corruption.eta=0.1")
+
+
+def test_joint_damage_is_science_where_features_are_damaged() -> None:
+    joint = "corruption.joint=true"
+    assert job_id(*BASE, joint) == job_id(*BASE)
+    assert job_id(*BASE, "corruption.eta_e=0.1", joint) == job_id(*BASE, "corruption.eta_e=0.1")
+    assert job_id(*BASE, "corruption.eta=0.1", joint) != job_id(*BASE, "corruption.eta=0.1")
 
 
 def test_job_id_changes_with_the_data() -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from trustmm import __version__
 from trustmm.cli.run import run_command
 from trustmm.dataset.folder import FolderDataset
-from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, write_inter
+from trustmm.dataset.layout import ITEMS, SPLITS, USERS, feature_file, read_names, read_titles, write_inter
 from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
 from trustmm.run.cell import build_stages, open_cache
@@ -26,7 +26,9 @@ from trustmm.store.identity import code_digest, describe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trustmm.corruption.stress import Damage
     from trustmm.dataset.data import Dataset
+    from trustmm.rectifier.mending import Mend
     from trustmm.rectifier.mr import Repair
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def run(config: DictConfig) -> None:
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
     if job.rectifier.idle:
-        raise ValueError("rectify needs a rectifier: rectifier=mr or one of its variants, got rectifier=none")
+        raise ValueError("rectify needs a rectifier: rectifier=mr, trust or another one, got rectifier=none")
     from trustmm.run.rectified import rectified
 
     data = read_data()
@@ -58,8 +60,9 @@ def run(config: DictConfig) -> None:
     files = {name: listed.get(name, feature_file(name)) for name in data.features}
     with new_folder(out, "out") as workshop:
         cache = open_cache(config, environment(job.training.torch_device))
-        train, repairs = rectified(data, job, cache)
+        train, repairs, damage = rectified(data, job, cache)
         facts = write_folder(workshop.folder, out.name, data, train.features, repairs, files, source)
+        write_trust(workshop.folder, out.name, data, repairs, damage, source)
         origin = {"dataset": data.name, "digest": data.digest, "provenance": data.provenance}
         options = {name: describe(getattr(job, name)) for name in ("corruption", "prior", "rectifier", "training")}
         provenance = {
@@ -74,7 +77,7 @@ def run(config: DictConfig) -> None:
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():
-        where = f"; most suspicious items in {out / one['suspects']}" if "suspects" in one else ""
+        where = f"; most suspicious items in {out / one['suspects']}" if one.get("suspects") else ""
         sys.stdout.write(f"{name}: {mismatch_words(one)}{where}\n")
     sys.stdout.write(f"rectified {out}\n")
 
@@ -84,7 +87,7 @@ def write_folder(
     name: str,
     data: "Dataset",
     features: Mapping[str, "NDArray[np.float32]"],
-    repairs: Mapping[str, "Repair"],
+    repairs: Mapping[str, "Repair"] | Mapping[str, "Mend"],
     files: Mapping[str, str],
     source: Path | None,
 ) -> dict[str, dict[str, Any]]:
@@ -113,13 +116,64 @@ def write_folder(
         if modality not in repairs:
             continue
         repair, warm = repairs[modality], data.train.item_degree > 0
-        eta_hat = float(repair.eta_hat)
-        suspects = most_suspicious(repair.alignment, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
-        facts[modality] |= {"suspects": f"suspects_{modality}.csv"}
-        facts[modality] |= {"rho": float(repair.rho), "mismatched_share": None if math.isnan(eta_hat) else eta_hat}
+        eta_hat, score, extra = judgement(repair)
+        facts[modality] |= {"suspects": None, **extra}
+        facts[modality] |= {"mismatched_share": None if math.isnan(eta_hat) else eta_hat}
         facts[modality] |= {"items_without_training": int((~warm).sum())}
-        write_suspects(folder / facts[modality]["suspects"], suspects, repair.alignment, names)
+        if score is not None:
+            facts[modality]["suspects"] = f"suspects_{modality}.csv"
+            suspects = most_suspicious(score, warm, 0.0 if math.isnan(eta_hat) else eta_hat)
+            write_suspects(folder / facts[modality]["suspects"], suspects, score, names)
     return facts
+
+
+def judgement(repair: "Repair | Mend") -> tuple[float, "NDArray[np.float64] | None", dict[str, Any]]:
+    """Estimated share of mismatched items (NaN: none), a score of items (low is suspicious; None: none), more facts."""
+    from trustmm.rectifier.mr import Repair
+
+    if isinstance(repair, Repair):
+        return float(repair.eta_hat), repair.alignment, {"rho": float(repair.rho)}
+    if repair.trust is None:
+        return math.nan, None, {}
+    trust = repair.trust
+    return trust.eta.value, None if trust.hopeless else 1 - trust.probability, {"hopeless": trust.hopeless}
+
+
+def write_trust(
+    folder: Path,
+    name: str,
+    data: "Dataset",
+    repairs: Mapping[str, "Repair"] | Mapping[str, "Mend"],
+    damage: "Damage",
+    source: Path | None,
+) -> None:
+    """Write what a rectifier believes of every item: mismatch.parquet, suspects.html; nothing where it judges nothing.
+
+    Args:
+        folder: with the maps of ids in it.
+        name: of the data.
+        data: the interactions.
+        repairs: reports, by modality.
+        damage: what was injected; where anything was, reliability.png says how right the probabilities are.
+        source: the folder that the data come from, whose ``images`` are shown.
+    """
+    from trustmm.rectifier.mr import Repair
+    from trustmm.rectifier.trust import words
+    from trustmm.report.suspects import mismatch_frame, reliability_figure, suspects_page
+
+    trust = {m: one.trust for m, one in repairs.items() if not isinstance(one, Repair) and one.trust is not None}
+    if not trust:
+        return
+    known, warm = folder / ITEMS, data.train.item_degree > 0
+    names = read_names(known, data.num_items) if known.is_file() else None
+    titles = read_titles(known, data.num_items) if known.is_file() else None
+    images = source / "images" if source is not None and (source / "images").is_dir() else None
+    mismatch_frame(trust, names).to_parquet(folder / "mismatch.parquet", index=False)
+    said = {modality: words(modality, one) for modality, one in trust.items()}
+    page = suspects_page(f"Suspects of {name}", trust, said, warm, names, titles, images)
+    (folder / "suspects.html").write_text(page, encoding="utf-8")
+    if any(touched.any() for touched in damage.touched.values()):
+        reliability_figure(trust, damage.touched, warm).savefig(folder / "reliability.png")
 
 
 def most_suspicious(

@@ -1,8 +1,9 @@
 """What chosen items get instead of their features: the paper's damage, and controls beside it.
 
 A kind is a pure function of the clean rows, the chosen items and a stream. For growing lists of chosen items that begin
-alike, `constant`, `normal` and `missing` give an item the same row in each; the two that move rows among the chosen
-items cannot, for a longer list has more to move.
+alike, `constant`, `normal`, `missing` and `replace` give an item the same row in each; those that move rows among the
+chosen items cannot, for a longer list has more to move. `shift` gives what `replace` does, but to other items:
+`item_order` says who comes first.
 """
 
 import math
@@ -17,7 +18,7 @@ from trustmm.graph.edges import IntArray
 from trustmm.store.plugins import function
 
 # Shapes: I items, D columns, n chosen items.
-Kind = Literal["permute", "constant", "normal", "missing", "swap_similar"]
+Kind = Literal["permute", "constant", "normal", "missing", "swap_similar", "replace", "shift"]
 Rows = NDArray[np.float32]
 BLOCK = 4096
 
@@ -69,12 +70,24 @@ def swap_similar(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> 
     return clean_ID[source]
 
 
+def replace(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
+    """The row of any other item, drawn anew for each: the others keep theirs, so rows occur twice and more.
+
+    Source: how DA-MRS (Xv et al., KDD 2024) makes mismatched content.
+    """
+    # As many numbers for every list of chosen items, so that an item gets the same row in a longer list.
+    offset = rng.integers(1, max(2, len(clean_ID)), size=len(clean_ID))
+    return clean_ID[(chosen + offset[chosen]) % len(clean_ID)]
+
+
 REPLACEMENTS: Mapping[Kind, Replacement] = {
     "permute": permute,
     "constant": constant,
     "normal": normal,
     "missing": missing,
     "swap_similar": swap_similar,
+    "replace": replace,
+    "shift": replace,
 }
 
 
@@ -82,6 +95,20 @@ def replacement(kind: str) -> Replacement:
     """One of ours by name, or a plugin's by its path; ValueError if there is none."""
     known: Mapping[str, Replacement] = {str(name): own for name, own in REPLACEMENTS.items()}
     return known.get(kind) or function(kind)
+
+
+def item_order(clean_ID: Rows, kind: str, rng: np.random.Generator) -> IntArray:
+    """All items in the order in which they are damaged: at random, but for `shift` cluster by cluster of content, (I,).
+
+    A subpopulation goes wrong as a whole, as when a supplier's images are lost: what is wrong is no longer a uniform
+    sample of what is there.
+    """
+    order = rng.permutation(len(clean_ID))
+    if kind != "shift":
+        return order
+    label = cosine_clusters(clean_ID, math.isqrt(len(clean_ID)), rng)
+    place = rng.permutation(label.max() + 2)
+    return order[np.argsort(place[label[order]], kind="stable")]
 
 
 def moments(rows_ID: Rows) -> tuple[Rows, Rows]:

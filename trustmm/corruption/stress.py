@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.corruption.base import Corruption, Damage
-from trustmm.corruption.kinds import Kind, Rows, replacement
+from trustmm.corruption.kinds import Kind, Rows, item_order, replacement
 from trustmm.dataset.data import Features, TrainData
 from trustmm.exact import exact_share
-from trustmm.graph.edges import Edges
+from trustmm.graph.edges import Edges, IntArray
 from trustmm.graph.free_pairs import free_pairs, num_free
 from trustmm.options.checks import Function, Seed, Share, Within
 from trustmm.seeding import stream
@@ -34,6 +34,8 @@ class StressTest(Corruption):
     """Share of items whose features are damaged, in every modality."""
     eta_of: Mapping[str, Share]
     """The same for single modalities, by name."""
+    joint: bool
+    """Whether the same items are damaged in all modalities, instead of others in each."""
     eta_e: Annotated[float, Within("(-1, 1]")]
     """Below 0: share of training edges deleted; above: pairs added, as a share of the training edges."""
     seed: Seed
@@ -52,7 +54,8 @@ class StressTest(Corruption):
         features_clean = not self.eta and not eta_of
         seed = None if features_clean and not self.eta_e else self.seed
         kind = {} if features_clean or self.kind == "permute" else {"kind": self.kind}
-        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind}
+        joint = {} if features_clean or not self.joint else {"joint": True}
+        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind, **joint}
 
     def settled(self, modalities: Sequence[str]) -> "StressTest":
         """The same damage to these modalities as it is written down: `eta` the least share, `eta_of` what exceeds it.
@@ -95,11 +98,17 @@ class StressTest(Corruption):
         """
         eta = self.eta_by_modality(train.features)
         features, touched = dict(train.features), {}
+        leader = min(eta, default="")
+        order = self._order(train.features[leader], "joint") if self.joint and any(eta.values()) else None
         for name, share in eta.items():
-            features[name], touched[name] = damage_rows(train.features[name], share, self.kind, self.seed, name)
+            rows = train.features[name]
+            features[name], touched[name] = damage_rows(rows, share, self.kind, self.seed, name, order=order)
         edges, added, deleted = self._edges(train.supervision, observed)
         damaged = replace(train, supervision=edges, propagation=edges, features=features)
         return damaged, Damage(eta, touched, added, deleted)
+
+    def _order(self, clean_ID: Rows, name: str) -> IntArray:
+        return item_order(clean_ID, self.kind, stream(self.seed, "corruption", "features", name))
 
     def eta_by_modality(self, features: Features) -> dict[str, float]:
         """Share of damaged items of every modality; ValueError if `eta_of` names one that is not there."""
@@ -128,8 +137,18 @@ class StressTest(Corruption):
         return edges.union(added), added, none
 
 
-def damage_rows(clean_ID: Rows, share: float, kind: str, seed: int, name: str) -> tuple[Rows, NDArray[np.bool_]]:
-    """Replace floor(share * I) uniformly chosen rows, the same for every kind.
+def damage_rows(
+    clean_ID: Rows, share: float, kind: str, seed: int, name: str, *, order: IntArray | None = None
+) -> tuple[Rows, NDArray[np.bool_]]:
+    """Replace floor(share * I) rows, uniformly chosen and the same for every kind but `shift`.
+
+    Args:
+        clean_ID: clean rows.
+        share: in [0, 1].
+        kind: what the chosen rows become.
+        seed: of the draws.
+        name: of the modality.
+        order: all items, the first are chosen; None for the modality's own draw.
 
     Returns: a new matrix (the input itself if nothing is chosen), and the chosen rows as a mask (I,).
     """
@@ -137,7 +156,9 @@ def damage_rows(clean_ID: Rows, share: float, kind: str, seed: int, name: str) -
     touched = np.zeros(len(clean_ID), dtype=bool)
     if not count:
         return clean_ID, touched
-    chosen = stream(seed, "corruption", "features", name).permutation(len(clean_ID))[:count]
+    if order is None:
+        order = item_order(clean_ID, kind, stream(seed, "corruption", "features", name))
+    chosen = order[:count]
     rng = stream(seed, "corruption", "order" if kind == "permute" else kind, name)
     damaged = clean_ID.copy()
     damaged[chosen] = replacement(kind)(clean_ID, chosen, rng)

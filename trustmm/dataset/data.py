@@ -1,7 +1,7 @@
 """The two values that travel through a job: `Dataset` (everything) and `TrainData` (what a method may see)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,8 @@ class TrainData:
     """One matrix (I, d_m) per modality, float32, rows are item ids."""
     categories: IntArray | None = None
     """The category of each item, numbered from 0, (I,); None if the data have none."""
+    choosable: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Items that others may choose in the item graph of a modality, (I,); all, where it is not named here."""
 
     @property
     def num_users(self) -> int:

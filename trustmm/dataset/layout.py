@@ -66,6 +66,17 @@ def write_names(path: Path, kind: str, names: Sequence[str]) -> None:
         handle.writelines(f"{number}\t{name}\n" for number, name in enumerate(names))
 
 
+def read_titles(path: Path, count: int) -> list[str] | None:
+    """What items are called, from a third column of a map of ids, ``title`` or ``text``; None where there is none.
+
+    Raises: ValueError as `read_names`.
+    """
+    read_names(path, count)
+    header, *rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    column = next((header.index(name) for name in ("title", "text") if name in header), None)
+    return None if column is None else [row[column] if column < len(row) else "" for row in rows]
+
+
 def read_names(path: Path, count: int) -> list[str]:
     """Names by id, from a file as `write_names` makes it; more columns are ignored.
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trustmm.graph.dense import all_inner_products
+from trustmm.store.digest import digest
 
 BLOCK_ENTRIES = 1 << 24
 """Similarities held at a time (64 MiB of float32)."""
@@ -41,14 +43,20 @@ class NeighbourSearch:
 
     Args:
         device: where the products run.
+        choosable: items that others may choose in a modality's item graph, (I,), by the digest of its features; all,
+            where it is not there.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.device = device
+    def __init__(
+        self, device: torch.device | str = "cpu", choosable: Mapping[str, NDArray[np.bool_]] = MappingProxyType({})
+    ) -> None:
+        self.device, self.choosable = device, choosable
 
     def __call__(self, features_ID: NDArray[np.float32], *, k: int) -> Neighbours:
         """Cosine neighbours of the rows of a feature matrix: the item graph of one modality."""
-        found = self.once(nearest, features_ID=features_ID, k=k, device=self.device)
+        allowed = self.choosable.get(digest(features_ID)) if self.choosable else None
+        mask = {} if allowed is None else {"choosable": allowed}
+        found = self.once(nearest, features_ID=features_ID, k=k, device=self.device, **mask)
         return Neighbours(**{name: torch.from_numpy(array) for name, array in found.items()})
 
     def once(self, find: Callable[..., Mapping[str, NDArray[Any]]], **content: Any) -> Mapping[str, NDArray[Any]]:
@@ -56,26 +64,40 @@ class NeighbourSearch:
         return find(**content)
 
 
-def nearest(*, features_ID: NDArray[np.float32], k: int, device: torch.device | str) -> dict[str, NDArray[Any]]:
+def nearest(
+    *,
+    features_ID: NDArray[np.float32],
+    k: int,
+    device: torch.device | str,
+    choosable: NDArray[np.bool_] | None = None,
+) -> dict[str, NDArray[Any]]:
     """`cosine_neighbours` as arrays."""
-    found = cosine_neighbours(features_ID, k=k, device=device)
+    found = cosine_neighbours(features_ID, k=k, device=device, choosable=choosable)
     return {name: getattr(found, name).cpu().numpy() for name in ("index", "similarity", "linked")}
 
 
-def cosine_neighbours(features_ID: NDArray[np.float32], *, k: int, device: torch.device | str = "cpu") -> Neighbours:
+def cosine_neighbours(
+    features_ID: NDArray[np.float32],
+    *,
+    k: int,
+    device: torch.device | str = "cpu",
+    choosable: NDArray[np.bool_] | None = None,
+) -> Neighbours:
     """Exact cosine neighbours of feature rows; a row may be its own neighbour.
 
     Args:
         features_ID: (I, D) features.
         k: neighbours per row, from 1 to I.
         device: where the products run.
+        choosable: rows that may be chosen, (I,); the others still choose. None for all.
 
     Raises: ValueError if k is out of range.
     """
     group = equal_rows(features_ID)
     distinct, first = np.unique(group, return_index=True)
-    if 2 * len(distinct) > len(group) or not 1 <= k <= len(group):
-        return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k)
+    if choosable is not None or 2 * len(distinct) > len(group) or not 1 <= k <= len(group):
+        allowed = None if choosable is None else torch.from_numpy(choosable).to(device)
+        return unit_neighbours(unit_rows(torch.tensor(features_ID, device=device)), k=k, choosable=allowed)
     found = unit_neighbours(unit_rows(torch.tensor(features_ID[first], device=device)), k=min(k, len(distinct)))
     return _expanded(found, torch.from_numpy(group).to(device), k)
 
@@ -128,11 +150,15 @@ def shrunk_nearest(
     return {name: array.cpu().numpy() for name, array in arrays.items()}
 
 
-def unit_neighbours(unit_ID: Tensor, *, k: int) -> Neighbours:
-    """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content."""
+def unit_neighbours(unit_ID: Tensor, *, k: int, choosable: Tensor | None = None) -> Neighbours:
+    """Neighbours by inner product among rows of length 1, (I, D); a zero row has no content.
+
+    Rows that are not `choosable` (I,) are nobody's neighbours, but have their own.
+    """
     content = unit_ID.any(dim=1)
-    similarity, index = top_products(unit_ID, unit_ID, k, allowed=content)
-    linked = content[:, None] & content[index]
+    allowed = content if choosable is None else content & choosable
+    similarity, index = top_products(unit_ID, unit_ID, k, allowed=allowed)
+    linked = content[:, None] & allowed[index]
     return Neighbours(index, torch.where(linked, similarity, 0.0), linked)
 
 

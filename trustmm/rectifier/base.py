@@ -17,6 +17,8 @@ class Rectifier:
 
     idle: bool = False
     """Changes nothing, asks for no prior."""
+    oracle: bool = False
+    """Is told which items were touched, as an upper bound: its call takes `touched`, masks (I,) by modality."""
     oracle_rho: bool = False
     """Looks at the injected ratio, which nobody knows in practice."""
 

@@ -11,8 +11,10 @@ from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Features
 from trustmm.evaluation.separation import auc, gini
 from trustmm.graph.neighbours import top_products, unit_rows
+from trustmm.rectifier.mending import Mend
 from trustmm.rectifier.mr import Repair
 from trustmm.seeding import stream
+from trustmm.trust.mismatch import Trust
 
 NEIGHBOURS = 10
 SAMPLE = 2000
@@ -26,7 +28,7 @@ def repair_diagnostics(
     clean: Features,
     observed: Features,
     rectified: Features,
-    repairs: Mapping[str, Repair],
+    repairs: Mapping[str, Repair] | Mapping[str, Mend],
     damage: Damage,
     cold: NDArray[np.bool_],
     *,
@@ -45,14 +47,20 @@ def repair_diagnostics(
     """
     table: dict[str, float] = {}
     for name, repair in repairs.items():
-        groups = {"touched": damage.touched[name] & ~cold, "untouched": ~damage.touched[name] & ~cold, "cold": cold}
+        touched = damage.touched[name]
+        groups = {"touched": touched & ~cold, "untouched": ~touched & ~cold, "cold": cold}
         matrices = (clean[name], observed[name], rectified[name])
-        found = dict(_plan_numbers(repair)) | {
-            "touched_auc": auc(repair.alignment[groups["touched"]], repair.alignment[groups["untouched"]])
-        }
+        if isinstance(repair, Repair):
+            told_apart = auc(repair.alignment[groups["touched"]], repair.alignment[groups["untouched"]])
+            found = dict(_plan_numbers(repair)) | {"touched_auc": told_apart}
+            by_item = {"anchor_cosine": repair.alignment, "diagonal": repair.diagonal}
+            choosable = None
+        else:
+            found, by_item = dict(_trust_numbers(repair.trust, groups)), {"moved": repair.weight}
+            choosable = repair.choosable
         for group, members in groups.items():
             if members.any():
-                values = _group_numbers(matrices, repair, np.flatnonzero(members), device)
+                values = _group_numbers(matrices, by_item, choosable, np.flatnonzero(members), device)
                 found |= {f"{group}/{quantity}": value for quantity, value in values}
         table |= {f"{name}/{quantity}": float(value) for quantity, value in found.items()}
     return table
@@ -73,21 +81,52 @@ def _plan_numbers(repair: Repair) -> Iterator[tuple[str, Any]]:
         yield f"hub_gini{label}", gini(mass)
 
 
+def _trust_numbers(trust: Trust | None, groups: Mapping[str, NDArray[np.bool_]]) -> Iterator[tuple[str, Any]]:
+    """How good the probabilities are, where the truth is known."""
+    if trust is None:
+        return
+    yield "eta_hat", trust.eta.value
+    yield "eta_error", trust.eta.standard_error
+    yield "hopeless", trust.hopeless
+    judged = groups["touched"] | groups["untouched"]
+    truth, probability = groups["touched"][judged], trust.probability[judged]
+    yield "touched_auc", auc(trust.probability[groups["untouched"]], trust.probability[groups["touched"]])
+    yield "brier", ((probability - truth) ** 2).mean()
+    yield "brier_constant", truth.mean() * (1 - truth.mean())
+    for low, (items, said, true) in reliability(probability, truth):
+        yield f"reliability_{low:.1f}_items", items
+        yield f"reliability_{low:.1f}_said", said
+        yield f"reliability_{low:.1f}_true", true
+
+
+def reliability(
+    probability: NDArray[np.float64], truth: NDArray[np.bool_]
+) -> list[tuple[float, tuple[int, float, float]]]:
+    """Of each tenth of [0, 1] that holds any: lower end; items, mean probability, and the share that is true."""
+    tenth = np.clip((probability * 10).astype(np.int64), 0, 9)
+    found = [(one / 10, tenth == one) for one in range(10)]
+    return [(low, (int(i.sum()), probability[i].mean(), truth[i].mean())) for low, i in found if i.any()]
+
+
 def _group_numbers(
-    matrices: tuple[NDArray[np.float32], ...], repair: Repair, members: NDArray[np.int64], device: torch.device
+    matrices: tuple[NDArray[np.float32], ...],
+    by_item: Mapping[str, NDArray[np.float64]],
+    choosable: NDArray[np.bool_] | None,
+    members: NDArray[np.int64],
+    device: torch.device,
 ) -> Iterator[tuple[str, float]]:
     clean, observed, rectified = matrices
     sample = members
     if len(members) > SAMPLE:
         sample = np.sort(stream(0, "diagnostics").choice(members, SAMPLE, replace=False))
     yield "items", len(members)
-    yield "anchor_cosine", repair.alignment[members].mean()
-    yield "diagonal", repair.diagonal[members].mean()
+    for quantity, values in by_item.items():
+        yield quantity, values[members].mean()
     yield "observed_to_clean", row_cosine(observed, clean, members)
     yield "rectified_to_clean", row_cosine(rectified, clean, members)
     reference = _neighbour_sets(clean, sample, device)
     yield "observed_knn_overlap", overlap(_neighbour_sets(observed, sample, device), reference)
-    yield "rectified_knn_overlap", overlap(_neighbour_sets(rectified, sample, device), reference)
+    yield "rectified_knn_overlap", overlap(_neighbour_sets(rectified, sample, device, choosable), reference)
 
 
 def row_cosine(left_IX: NDArray[np.float32], right_IX: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
@@ -99,12 +138,18 @@ def row_cosine(left_IX: NDArray[np.float32], right_IX: NDArray[np.float32], rows
     return float(sum((left * right).sum().item() for left, right in pairs) / len(rows))
 
 
-def _neighbour_sets(features_IX: NDArray[np.float32], rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """The nearest other items of some items by cosine, (len(rows), k)."""
+def _neighbour_sets(
+    features_IX: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    device: torch.device,
+    choosable: NDArray[np.bool_] | None = None,
+) -> torch.Tensor:
+    """The nearest other items of some items by cosine, among the choosable, (len(rows), k)."""
     unit = unit_rows(torch.from_numpy(features_IX).to(device))
     own = torch.from_numpy(rows).to(device)
     wanted = min(NEIGHBOURS + 1, len(unit))
-    _, found = top_products(unit[own], unit, wanted)
+    allowed = None if choosable is None else torch.from_numpy(choosable).to(device)
+    _, found = top_products(unit[own], unit, wanted, allowed=allowed)
     place = torch.arange(wanted, device=device).expand_as(found)
     place = torch.where(found == own[:, None], wanted, place)
     return found.gather(1, place.argsort(dim=1, stable=True)[:, : wanted - 1])

@@ -56,6 +56,7 @@ def tracked_run(
     tags |= {
         "seed": job.seed,
         "oracle_rho": str(job.rectifier.oracle_rho).lower(),
+        "oracle": str(job.rectifier.oracle).lower(),
         "version": __version__,
     }
     info = None if data is None else _dataset_info(data, cell.choices["dataset"])

@@ -2,39 +2,34 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trustmm.job import Job, trained_once
+from trustmm.job import Job, rectify, trained_once
 from trustmm.run.progress import progress
 from trustmm.store.cache import Cache
+from trustmm.training.loop import deterministic
 
 if TYPE_CHECKING:
+    from trustmm.corruption.base import Damage
     from trustmm.dataset.data import Dataset, TrainData
-    from trustmm.rectifier.mr import Repair
 
 
-def rectified(data: "Dataset", job: Job, cache: Cache) -> "tuple[TrainData, Mapping[str, Repair]]":
-    """Data with rectified features, and what was done to each modality.
+def rectified(data: "Dataset", job: Job, cache: Cache) -> "tuple[TrainData, Mapping[str, Any], Damage]":
+    """Data with rectified features, what was done to each modality, and what was injected.
 
     Raises: ValueError if the rectifier does not fit the data.
     """
     observed, damage = job.corruption(data.as_train_data(), observed=data.observed)
-    with progress() as show:
-        return job.rectifier(
-            observed,
-            trained_once(job, observed, data, cache, show),
-            eta=damage.eta,
-            seed=job.seed,
-            cache=cache,
-            device=job.training.torch_device,
-        )
+    with deterministic(job.training), progress() as show:
+        prior = trained_once(job, observed, data, cache, show)
+        return *rectify(job, observed, damage, prior, cache), damage
 
 
 def edited(data: "Dataset", job: Job, folder: Path) -> "TrainData":
     """What the backbone of a job is built from, priors and repairs from the cache in `folder` where they are there."""
     cache = Cache(folder)
-    train, _ = rectified(data, job, cache)
+    train, _, _ = rectified(data, job, cache)
     observed, _ = job.corruption(data.as_train_data(), observed=data.observed)
-    with progress() as show:
+    with deterministic(job.training), progress() as show:
         proposal = job.edit(train, trained_once(job, observed, data, cache, show), device=job.training.torch_device)
     return proposal.apply(train, held_out=data.held_out)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from trustmm.report.figure.bars import ablation, difference_chart
 from trustmm.report.figure.curves import edit_curves, modality_curves
 from trustmm.report.figure.line import ETA, ETA_E, Drawing
+from trustmm.report.figure.reliability import reliability_diagram
 from trustmm.report.figure.repair import repair_curves
 from trustmm.report.figure.sensitivity import sensitivity
 from trustmm.report.runs.cells import axes_of
@@ -24,6 +25,7 @@ def figures_of(runs: Runs) -> Iterator[Drawing]:
         (ablation, ablated),
         (difference_chart, ETA not in axes and not knobs and table["rectifier"].nunique() > 1),
         (repair_curves, ETA in axes and diagnosed),
+        (reliability_diagram, "trust" in set(table["rectifier"])),
     ]
     drawn = (draw(runs) for draw, wanted in applies if wanted)
     yield from (drawing for drawing in drawn if drawing is not None)

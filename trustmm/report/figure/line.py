@@ -36,6 +36,9 @@ LABELS = {
     "mr": "+MR",
     "mr_row_norm": "w/o Sinkhorn",
     "mr_all_pairs": "w/o small loss",
+    "smooth": "smoothing alone",
+    "trust": "+trust",
+    "oracle": "told the truth",
     "train_only": "train only",
     "graph_only": "graph only",
 }

@@ -4,8 +4,21 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-ORDER = ("none", "mr", "mr_row_norm", "mr_all_pairs", "train_only", "graph_only", "both", "complete", "prune")
-KINDS = ("permute", "swap_similar", "normal", "constant", "missing")
+ORDER = (
+    "none",
+    "mr",
+    "mr_row_norm",
+    "mr_all_pairs",
+    "smooth",
+    "trust",
+    "oracle",
+    "train_only",
+    "graph_only",
+    "both",
+    "complete",
+    "prune",
+)
+KINDS = ("permute", "swap_similar", "replace", "shift", "normal", "constant", "missing")
 BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
 
 

@@ -12,6 +12,7 @@ from trustmm.report.table.table import Number, Table
 REPAIR = {
     "eta_hat": "estimated eta",
     "touched_auc": "AUC touched",
+    "brier": "Brier",
     "touched/observed_to_clean": "touched to clean, before",
     "touched/rectified_to_clean": "after",
     "untouched/rectified_to_clean": "untouched to clean, after",
@@ -21,6 +22,7 @@ REPAIR = {
     "hub_gini_row_norm": "Gini, row norm",
 }
 """Diagnostics of a repair and their columns."""
+JUDGED = ("/touched/rectified_to_clean", "/untouched/rectified_to_clean")
 ALIGNMENT = {
     "auc_heldout": ("AUC held out", 2),
     "auc_injected": ("AUC injected", 2),
@@ -38,17 +40,18 @@ ALIGNMENT = {
 def repair_table(runs: Runs) -> Table:
     """Does the repair repair? Diagnostics of every rectified cell and modality, mean over seeds."""
     table = runs.table[runs.table["rectifier"] != "none"]
-    names = [name for name in table.columns if name.startswith("diagnostics/") and name.endswith("/hub_gini")]
+    names = [name for name in table.columns if name.startswith("diagnostics/") and name.endswith(JUDGED)]
     axes = [axis for axis in axes_of(table) if not axis.startswith(("backbone", "training"))]
     rows = []
     for _, part in table.groupby(key_of(table, axes), sort=False):
-        for modality in sorted(name.split("/")[1] for name in names):
+        for modality in sorted({name.split("/")[1] for name in names}):
             means = _repair_means(part, modality)
             if means:
                 rows.append([*(plain(part.iloc[0][axis]) for axis in axes), modality, *means])
     caption = (
         "Mean over seeds. Touched: items whose features were corrupted; cosine to the clean feature before and after "
-        "the repair; neighbours: share of the 10 nearest items that are also nearest with clean features. "
+        "the repair; Brier: mean squared error of the probability of being wrong; "
+        "neighbours: share of the 10 nearest items that are also nearest with clean features. "
         f"{caption_facts(runs, table)}"
     )
     return Table("repair", "The repair itself", [*axes, "modality", *REPAIR.values()], rows, caption)
@@ -57,9 +60,9 @@ def repair_table(runs: Runs) -> Table:
 def _repair_means(rows: pd.DataFrame, modality: str) -> list[Number]:
     once = rows.drop_duplicates(["seed", "backbone"])
     found = {name: once.get(f"diagnostics/{modality}/{name}") for name in REPAIR}
-    if found["hub_gini"] is None or found["hub_gini"].isna().all():
+    if all(values is None or values.isna().all() for values in found.values()):
         return []
-    return [Number(_mean_of(values), 2) for values in found.values()]
+    return [Number(_mean_of(values), 3 if name == "brier" else 2) for name, values in found.items()]
 
 
 def alignment_table(runs: Runs) -> Table:
