@@ -18,7 +18,8 @@ from sqlalchemy import event
 
 from trustmm.process.signals import Terminated
 from trustmm.tracking.mlflow import DatasetInfo, MLflowTracking, NoTracking, TrackingError
-from trustmm.tracking.mlflow_run import connect, legal_names, public
+from trustmm.tracking.mlflow_run import connect, legal_names
+from trustmm.tracking.redact import public
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,6 +5,7 @@ import sys
 from typing import NamedTuple
 
 from trustmm import __version__
+from trustmm.cli.ending import one_sentence
 
 
 class Command(NamedTuple):
@@ -50,7 +51,8 @@ def main() -> None:
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
         sys.argv[1:] = words[1:]
-    importlib.import_module(COMMANDS[name].module).main()
+    with one_sentence():
+        importlib.import_module(COMMANDS[name].module).main()
 
 
 def help_text() -> str:

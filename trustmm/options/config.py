@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from trustmm.options.ranges import use_exact_ranges
 from trustmm.store.digest import digest
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
@@ -46,7 +47,8 @@ def config_folder() -> Path:
 
 
 def register() -> None:
-    """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
+    """Tell Hydra the schema, the nodes that take any name, the resolver that names a sweep, and how ranges count."""
+    use_exact_ranges()
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
     store.store(name="rectify_schema", node=RectifyConfig)

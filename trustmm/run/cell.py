@@ -90,8 +90,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def public_config(config: DictConfig) -> dict[str, Any]:
     """The configuration as it may be read by others: addresses without passwords."""
-    from trustmm.tracking.mlflow_run import public
+    from trustmm.tracking.redact import public_values
 
-    plain = plain_config(config)
-    tracking = {key: public(value) if isinstance(value, str) else value for key, value in plain["tracking"].items()}
-    return plain | {"tracking": tracking}
+    found: dict[str, Any] = public_values(plain_config(config))
+    return found

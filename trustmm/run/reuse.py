@@ -18,7 +18,7 @@ from trustmm.run.cell import Cell, identity_facts, public_config
 from trustmm.run.environment import versions
 from trustmm.run.publish import epoch_metrics, publish, tracked_run
 from trustmm.store.cache import Cache
-from trustmm.store.files import locked
+from trustmm.store.files import atomic, locked
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
@@ -71,7 +71,7 @@ def run_or_reuse(
             on_run(tracked.run_id)
             if stored is None:
                 stored = execute(cell, data, facts, folder, tracked)
-            publish(stored, tracked)
+            publish(stored, tracked, anew=bool(reused))
         return Finished(stored, tracked.run_id)
 
 
@@ -121,9 +121,11 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
         cache = Cache(Path(cell.config.cache_dir))
         result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    with atomic(folder / "config.yaml") as path:
+        path.write_text(text, encoding="utf-8")
     if data.provenance is not None:
-        (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
+        with atomic(folder / "dataset.json") as path:
+            path.write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
     summary = dict(facts) | summary_of(result) | {"seconds": time.time() - started}
     stored = write_result(folder, summary, per_user_arrays(result.test))
     checkpoint.clear()

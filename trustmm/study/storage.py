@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from trustmm.store.files import locked
-from trustmm.tracking.mlflow_run import public, short
+from trustmm.tracking.redact import public, short
 
 JOURNAL = "study.journal"
 LEASE_SECONDS = 120.0

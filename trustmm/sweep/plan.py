@@ -14,7 +14,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
+from trustmm.store.files import atomic
 from trustmm.store.job_folder import read_result
 from trustmm.store.sweep_folder import record_cell, write_failures
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
-from trustmm.tracking.mlflow_run import public
+from trustmm.tracking.redact import concealed, public
 
 if TYPE_CHECKING:
+    from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import NoTracking, Status
 
@@ -62,6 +64,7 @@ class Sweep:
         self._compose = compose
         self._planned: dict[int, _Planned] = {}
         self._digests: dict[str, str] = {}
+        self._data: dict[str, Dataset] = {}
         self._parents: dict[NoTracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
 
@@ -137,7 +140,11 @@ class Sweep:
             status: of the parent runs.
             note: Markdown of a sweeper that has written a report of its own, instead of all these.
         """
-        note = self._summarise() if note is None else note
+        try:
+            note = self._summarise() if note is None else note
+        except OSError as error:
+            log.warning("the sweep's summary could not be written: %s", error)
+            note = ""
         for tracking, run_id in self._parents.items():
             if run_id is not None:
                 tracking.finish_parent(run_id, status, self.folder, note)
@@ -153,10 +160,12 @@ class Sweep:
         rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
         if not rows:
             return ""
-        (self.folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
+        with atomic(self.folder / "summary.csv") as path:
+            path.write_text(table_text(rows), encoding="utf-8")
         table = pivot(rows)
         if any(run_id is not None for run_id in self._parents.values()):
-            draw(table).savefig(self.folder / "summary.png")
+            with atomic(self.folder / "summary.png") as path:
+                draw(table).savefig(path)
         return markdown(table)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
@@ -169,7 +178,8 @@ class Sweep:
             choices = dict(config.hydra.runtime.choices)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             cell = build_cell(plain, choices)
-            return Cell(OmegaConf.create(plain_config(plain)), cell.choices, cell.job, cell.read_data, cell.tracking)
+            kept = OmegaConf.create(concealed(plain_config(plain)))
+            return Cell(kept, cell.choices, cell.job, cell.read_data, cell.tracking)
         finally:
             HydraConfig.instance().cfg = before
 
@@ -177,22 +187,25 @@ class Sweep:
         """The digest of each distinct dataset, read once; and whether the jobs fit it."""
         from trustmm.job import check_fit
 
-        errors = []
+        errors: list[Exception] = []
+        for cell in cells:
+            if (data := self._data.get(_data_key(cell))) is not None:
+                check_fit(cell.job, data)
         fresh: dict[str, list[Cell]] = {}
         for cell in cells:
             if _data_key(cell) not in self._digests:
                 fresh.setdefault(_data_key(cell), []).append(cell)
         for key, group in fresh.items():
             try:
-                data = group[0].read_data()
+                read = group[0].read_data()
             except Exception as error:  # noqa: BLE001 - its jobs will fail with this reason, the others go on
                 errors.append(error)
                 log.warning("the data of %d jobs cannot be read: %s", len(group), error)
                 self._digests[key] = UNREADABLE
                 continue
             for cell in group:
-                check_fit(cell.job, data)
-            self._digests[key] = data.digest
+                check_fit(cell.job, read)
+            self._digests[key], self._data[key] = read.digest, _light(read)
         if errors and len(errors) == len(fresh):
             raise errors[0]
 
@@ -212,6 +225,11 @@ def cell_name(task: Task) -> str:
     """A cell as the user typed it, without what concerns Hydra."""
     own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
     return public(" ".join(own))
+
+
+def _light(data: "Dataset") -> "Dataset":
+    """The data without their features' rows, for later checks."""
+    return replace(data, features={name: matrix[:0].copy() for name, matrix in data.features.items()})
 
 
 def _data_key(cell: Cell) -> str:

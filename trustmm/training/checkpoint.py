@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
+from trustmm.store.files import naming, open_no_link, set_aside
+
 log = logging.getLogger(__name__)
 
 
@@ -20,6 +22,9 @@ class Checkpoint(Protocol):
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep tensors and plain values, however nested, in place of what was kept before."""
+
+    def refuse(self, why: str) -> None:
+        """What `load` gave cannot be used: put it out of the way."""
 
     def clear(self) -> None:
         """Forget: the training's result is safe elsewhere."""
@@ -33,6 +38,9 @@ class NoCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Ignore it."""
+
+    def refuse(self, why: str) -> None:
+        """It gave nothing."""
 
     def clear(self) -> None:
         """There is nothing to forget."""
@@ -57,18 +65,29 @@ class FileCheckpoint:
         try:
             found = _read(self.path)
         except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            log.warning("ignored the checkpoint %s, which is damaged: %s", self.path, str(error).partition("\n")[0])
+            set_aside(self.path, str(error).partition("\n")[0])
             return None
-        if not isinstance(found, dict) or found.get("key") != self.key:
+        if not (isinstance(found, dict) and isinstance(found.get("state"), dict) and "key" in found):
+            set_aside(self.path, "not what a checkpoint holds")
+            return None
+        if found["key"] != self.key:
             log.warning("ignored the checkpoint %s, which belongs to another job", self.path)
             return None
         return found["state"]
 
+    def refuse(self, why: str) -> None:
+        """See the protocol."""
+        if self.path.is_file():
+            set_aside(self.path, why)
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"key": self.key, "state": dict(state)}, self._partial)
-        self._partial.replace(self.path)
+        with naming(self.path):
+            self._partial.unlink(missing_ok=True)
+            with open_no_link(self._partial, "xb") as handle:
+                torch.save({"key": self.key, "state": dict(state)}, handle)
+            self._partial.replace(self.path)
 
     def clear(self) -> None:
         """Remove the file."""
