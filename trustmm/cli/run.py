@@ -40,14 +40,15 @@ def run_command(do: Callable[[DictConfig], None], config_name: str) -> None:
     register()
     resolve_secrets()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach the lines below instead of being printed by Hydra
-    try:
-        with one_sentence(), termination_as_exception():
-            enter()
-            _compose_and(do, config_name)
-    except (HydraException, OmegaConfBaseException) as error:
-        leave(explain(error, sys.argv[1:]))
-    except (ValueError, ArithmeticError, JobsFailed) as error:
-        leave(str(error))
+    with one_sentence():
+        try:
+            with termination_as_exception():
+                enter()
+                _compose_and(do, config_name)
+        except (HydraException, OmegaConfBaseException) as error:  # some of Hydra's are OSErrors, too
+            leave(explain(error, sys.argv[1:]))
+        except (ValueError, ArithmeticError, JobsFailed) as error:
+            leave(str(error))
 
 
 def _compose_and(do: Callable[[DictConfig], None], config_name: str) -> None:

@@ -16,7 +16,10 @@ STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "tr
 
 @dataclass
 class JobConfig:
-    """Top level of a configuration. A group's keys are those of its option's constructor, see `build`."""
+    """Top level of a configuration. A group's keys are those of its option's constructor, see `build`.
+
+    Types are checked by `build_stages`, which takes ``resume=5`` for a mistake where OmegaConf would see true.
+    """
 
     dataset: Any = MISSING
     corruption: Any = MISSING
@@ -27,10 +30,10 @@ class JobConfig:
     training: Any = MISSING
     evaluation: Any = MISSING
     tracking: Any = MISSING
-    seed: int = 0
-    resume: bool = True
-    output_dir: str = "outputs"
-    cache_dir: str = "${output_dir}/cache"
+    seed: Any = 0
+    resume: Any = True
+    output_dir: Any = "outputs"
+    cache_dir: Any = "${output_dir}/cache"
 
 
 @dataclass

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "resume"})
 """Top-level keys that say where and how a job is kept."""
+TOP: Mapping[str, Any] = {"seed": Seed, "resume": bool, "output_dir": str, "cache_dir": str}
+"""What the top-level keys may be."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
 
@@ -62,7 +64,8 @@ def build_cell(config: DictConfig, choices: Mapping[str, str]) -> Cell:
 
 def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     """All stages, built and range-checked before any data are read: the job, the reader of its data, the tracking."""
-    check_value("seed", config.seed, Seed)
+    for key, kind in TOP.items():
+        check_value(key, config[key], kind)
     stages = {group: build(config, group) for group in STAGES}
     from trustmm.job import Job
 

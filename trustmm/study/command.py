@@ -134,7 +134,10 @@ def _tell(study: Any, variant: Variant, command: Sequence[str], choices: Choices
         report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
     finally:
         close_storage(study)
-    write_report(report, command, choices)
+    try:
+        write_report(report, command, choices)
+    except OSError as error:
+        log.warning("table and figures of the study could not be written: %s", error)
     notes.append(describe_study(report, command))
     log.info("table and figures: %s", folder)
     return report

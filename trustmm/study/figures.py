@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from trustmm.store.files import atomic
 from trustmm.study.space import Axis
 from trustmm.study.summary import Importances, Report, state_of
 
@@ -31,7 +32,8 @@ def draw_study(report: Report) -> None:
     if len(report.objectives.metrics) > 1:
         figures["pareto"] = draw_pareto(report, finished)
     for name, figure in figures.items():
-        figure.savefig(report.folder / f"study_{name}.png", dpi=DPI)
+        with atomic(report.folder / f"study_{name}.png") as path:
+            figure.savefig(path, dpi=DPI)
 
 
 def draw_history(report: Report) -> Figure:

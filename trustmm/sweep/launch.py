@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
 
 class JobsFailed(RuntimeError):
     """Some jobs of a sweep did not finish; the others did."""
-
-
-class _Return(JobReturn):
-    """What Hydra's sweepers get; a failed job is raised without Hydra's line of all overrides before it."""
-
-    @property
-    def return_value(self) -> Any:
-        """The value, or the error raised."""
-        if self.status is not JobStatus.COMPLETED:
-            raise self._return_value
-        return self._return_value
 
 
 class SweepLauncher(Launcher, ABC):
@@ -63,7 +52,7 @@ class SweepLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch to its end, whatever becomes of single jobs."""
-        if not all(job_overrides):
+        if not job_overrides:
             globs = " ".join(word for word in sys.argv[1:] if "glob(" in word)
             raise ValueError(f"the sweep has no job: {globs or 'a choice'} matches nothing")
         with alone(self.sweep.folder):
@@ -77,7 +66,10 @@ class SweepLauncher(Launcher, ABC):
                 raise
             finally:
                 self.sweep.finish(status)
-        return job_returns(tasks, outcomes)
+        returns = job_returns(tasks, outcomes)
+        for failed in (each for each in returns if each.status is JobStatus.FAILED):
+            raise failed._return_value  # Hydra would print all overrides before it
+        return returns
 
 
 @contextmanager
@@ -151,5 +143,5 @@ def job_returns(tasks: "Sequence[Task]", outcomes: "Sequence[Outcome]") -> list[
         finished = outcome.status == "FINISHED"
         value = outcome if finished else JobsFailed(f"{failed} of {len(tasks)} jobs failed")
         status = JobStatus.COMPLETED if finished else JobStatus.FAILED
-        returns.append(_Return(overrides=list(task.overrides), status=status, _return_value=value))
+        returns.append(JobReturn(overrides=list(task.overrides), status=status, _return_value=value))
     return returns

@@ -154,6 +154,7 @@ def _started(
     fresh = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict()), torch.get_rng_state()
     try:
         course = unpack(state, model, optimizer)
+        last = course.history[-1].epoch
     except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         checkpoint.refuse(f"it lacks something: {str(error).partition(chr(10))[0]}")
         model.load_state_dict(fresh[0])
@@ -161,9 +162,9 @@ def _started(
         torch.set_rng_state(fresh[2])
         return Course()
     threads = torch.get_num_threads()
-    if training.torch_device.type == "cpu" and state["threads"] != threads:
+    if training.torch_device.type == "cpu" and state.get("threads", threads) != threads:
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
-    log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
+    log.info("%s continues after epoch %d, from its checkpoint", stage, last)
     for number, epoch in enumerate(course.history):
         left = Course(course.history[: number + 1]).patience_left(training.patience)
         on_epoch(stage, epoch, training.epochs, left)

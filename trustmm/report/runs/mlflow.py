@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from trustmm.report.runs.read import Failure, Runs, row
+from trustmm.report.runs.read import Failure, Runs, row_or_none
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY
 from trustmm.tracking.database import database_file
@@ -43,9 +43,10 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
     rows, failures = [], []
     for run in found:
         path = _download(uri, client, run, cache) if run.info.status == "FINISHED" else None
-        if path is not None:
+        known = None if path is None else row_or_none(path)
+        if known is not None:
             about = {"cell": run.info.run_name, "run_id": run.info.run_id, "time": run.info.end_time / 1000}
-            rows.append(row(path) | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
+            rows.append(known | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
         elif run.info.status != "RUNNING":
             failures.append(_failure(run))
     source = f"{public(uri)} {experiment or ''} {parent or ''}".strip()
