@@ -78,7 +78,7 @@ def test_steady_state_keeps_every_slot_busy_and_tells_at_once(tmp_path: Path) ->
     told: list[int] = []
     jobs = Jobs(tmp_path, hill, slots=3, order=lambda waiting: waiting - 1)
     jobs.record = lambda task, outcome: told.append((task.number, len(jobs.started)))  # type: ignore[assignment,func-returns-value]
-    study = study_of(jobs, n_trials=9)
+    study = study_of(jobs, n_trials=9, parallel=3)
     assert jobs.most == 3
     assert len(asked(study)) == 9
     assert [started for _, started in told] == [3, 4, 5, 6, 7, 8, 9, 9, 9], "a slot was left empty while one job ran on"
