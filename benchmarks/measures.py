@@ -312,7 +312,7 @@ def write_reviews(path: Path, count: int) -> None:
 
 def prepare(count: str = "2000000") -> dict:
     """A data set folder from a packed file of that many reviews."""
-    from trustmm.dataset.prepare.pipeline import Preparation
+    from trustmm.dataset.prepare.options import Preparation
     from trustmm.dataset.prepare.pipeline import prepare as run
 
     with tempfile.TemporaryDirectory() as place:

@@ -38,7 +38,7 @@ def spaces(template: str) -> list[tuple[Space, int]]:
     sweeper = composed(template, hydra=True).hydra.sweeper
     if "n_trials" not in sweeper:
         space = parse_space(sweeper.params, [])
-        return [(space, len(space.cells()))]
+        return [(space, len(space.cells()) * max(sweeper.get("looks", [1])))]
     options = StudyOptions(**{key: value for key, value in sweeper.items() if key != "_target_"})
     for variant in (found := variants(options, [], FOLDER)):
         check_options(options, variant.space, Objectives.of(options))

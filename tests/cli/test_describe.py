@@ -41,7 +41,7 @@ def test_degree_quantiles_are_these() -> None:
 
 
 def test_command_describes_the_published_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(toys(tmp_path)), "--figure", str(tmp_path / "figure.png")])
+    main([str(toys(tmp_path)), "--out", str(tmp_path / "figure.png")])
     said = capsys.readouterr().out
     assert said.startswith("toys: 3 users, 3 items, 5 interactions, 44.444% sparse\n")
     assert "3 train, 1 valid, 1 test" in said
@@ -49,6 +49,30 @@ def test_command_describes_the_published_layout(tmp_path: Path, capsys: pytest.C
     assert "rows: 0 zero, 0 duplicate, 1 not finite; constant columns: 1" in said
     assert "no dataset.json" in said
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figure_goes_beside_the_data_which_stay_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = toys(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for _ in range(2):
+        main([str(folder)])
+    assert sorted(path.name for path in folder.iterdir()) == ["image_feat.npy", "toys.inter", "toys.png"]
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("a.txt", "--out a.txt: found the suffix '.txt'"), ("/proc/a.png", "(--out)")]
+)
+def test_place_of_the_figure_that_cannot_be_is_one_line(
+    out: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(toys(tmp_path)), "--out", out])
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -64,14 +88,14 @@ def test_folder_that_cannot_be_read_is_one_message(spoil, message: str, tmp_path
     folder = toys(tmp_path)
     spoil(folder)
     with pytest.raises(SystemExit):
-        main([str(folder), "--figure", str(tmp_path / "figure.png")])
+        main([str(folder), "--out", str(tmp_path / "figure.png")])
     assert message in capsys.readouterr().err
 
 
 def test_wrong_number_of_rows_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = toys(tmp_path)
     np.save(folder / "image_feat.npy", np.ones((4, 2)))
-    main([str(folder), "--figure", str(tmp_path / "figure.png")])
+    main([str(folder), "--out", str(tmp_path / "figure.png")])
     assert "WRONG: expected 3 rows, the items" in capsys.readouterr().out
 
 
@@ -84,7 +108,7 @@ def test_real_data_have_the_statistics_of_table_1(
     if not published.is_file():
         pytest.skip(f"no published numbers at {published}")
     row = json.loads(published.read_text(encoding="utf-8"))["table1"][name]
-    main([str(real_data / name.lower()), "--figure", str(tmp_path / "figure.png")])
+    main([str(real_data / name.lower()), "--out", str(tmp_path / "figure.png")])
     counts = ", ".join(f"{row[kind]:,} {kind}" for kind in ("users", "items", "interactions"))
     expected = f"{counts}, {row['sparsity']:.3%} sparse"
     assert capsys.readouterr().out.splitlines()[0] == f"{name.lower()}: {expected}"

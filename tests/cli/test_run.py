@@ -71,7 +71,7 @@ def test_a_sweep_whose_data_lack_a_modality_starts_no_job(tmp_path: Path) -> Non
 
 
 def test_help_explains_groups_and_keys(tmp_path: Path) -> None:
-    shown = trustmm("--help", cwd=tmp_path).stdout
+    shown = trustmm("run", "--help", cwd=tmp_path).stdout
     for word in ("python -m trustmm", "backbone: ", "rectifier: ", "corruption.eta=0.2", "tracking=none"):
         assert word in shown
 

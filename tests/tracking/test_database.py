@@ -36,6 +36,8 @@ def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
     folder.mkdir()
     (folder / "mlflow.db").write_bytes(made)
     monkeypatch.chdir(tmp_path if absolute else folder)
+    connect.cache_clear()
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map", {})
     typed = f"sqlite:///{folder}/mlflow.db".replace("?", "%3F") if absolute else "sqlite:///mlflow.db"
     assert database_file(typed) == folder / "mlflow.db"
     tracking = MLflowTracking(uri=typed, experiment="x")

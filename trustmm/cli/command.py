@@ -32,10 +32,11 @@ Which multimodal recommender can you trust when product images, texts or clicks 
   trustmm [KEY=VALUE ...]           one job: trustmm backbone=mgcn corruption.eta=0.2 rectifier=mr
   trustmm -m [KEY=V1,V2 ...]        a sweep: trustmm -m corruption.eta=0,0.2 rectifier=none,mr seed=0,1,2
   trustmm COMMAND [--help]          {commands}
-  trustmm --cfg job [KEY=VALUE ...] the options a job would have; trustmm --hydra-help has Hydra's own flags
+  trustmm run --help                groups, their options, and every key with its default
+  trustmm --cfg job [KEY=VALUE ...] the options a job would have
   trustmm --version
 
-Groups: {groups}; trustmm GROUP=? lists the options of one.
+`python -m trustmm` is the same command.
 """
 
 
@@ -57,8 +58,6 @@ def main() -> None:
 
 def help_text() -> str:
     """What can be typed."""
-    from trustmm.options.config import STAGES
-
     indent = "\n" + " " * 36
     commands = indent.join(f"{name:13} {command.about}" for name, command in COMMANDS.items())
-    return HELP.format(commands=commands, groups=", ".join(STAGES))
+    return HELP.format(commands=commands)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trustmm.dataset.access import is_folder, named
 from trustmm.dataset.folder import read_splits
 from trustmm.dataset.layout import is_plain, modality_of
 from trustmm.dataset.matrix import open_matrix
@@ -16,31 +17,40 @@ from trustmm.graph.edges import Edges
 from trustmm.store.files import atomic
 
 NAME_WIDTH = 14
+FORMATS = (".png", ".pdf", ".svg")
 
 
 def main(words: list[str] | None = None) -> None:
     """Run the command; exit status 1 with one message if the folder cannot be read."""
     parser = argparse.ArgumentParser("python -m trustmm describe", description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="a prepared folder, or one in the published layout")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="where the figure goes (default: NAME.png here)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="file of the figure: .png, .pdf or .svg (default: FOLDER/NAME.png, beside the data)",
+    )
     arguments = parser.parse_args(words)
     try:
-        for line in describe(arguments.folder, arguments.figure):
-            sys.stdout.write(line + "\n")
-    except (ValueError, OSError) as error:
+        with named("the data set", arguments.folder):
+            for line in describe(arguments.folder, arguments.out):
+                sys.stdout.write(line + "\n")
+    except ValueError as error:
         sys.stderr.write(f"trustmm: {error}\n")
         raise SystemExit(1) from None
 
 
-def describe(folder: Path, figure: Path | None = None) -> Iterator[str]:
+def describe(folder: Path, out: Path | None = None) -> Iterator[str]:
     """Lines for people; draws the figure last.
 
     Args:
         folder: with a .inter file; a ``dataset.json`` in it is checked.
-        figure: file of the figure; None for ``NAME.png`` in the working directory.
+        out: file of the figure; None for ``NAME.png`` beside the data.
 
     Raises: ValueError for what the files hold; a feature file that models could not use is told, not raised.
     """
+    if out is not None and out.suffix not in FORMATS:
+        raise ValueError(f"--out {out}: found the suffix {out.suffix!r}, expected {', '.join(FORMATS)}")
     inter = find_inter(folder)
     splits, files = read_splits(inter), feature_files(folder)
     yield from size_lines(inter.stem, *splits)
@@ -56,8 +66,8 @@ def describe(folder: Path, figure: Path | None = None) -> Iterator[str]:
     yield from provenance_lines(folder, [inter, *files.values()])
     from trustmm.report.page.dataset import draw_dataset
 
-    target = figure or Path(f"{inter.stem}.png")
-    with atomic(target) as temporary:
+    target = out or folder / f"{inter.stem}.png"
+    with named("--out", target), atomic(target) as temporary:
         draw_dataset(inter.stem, every.user_degree, every.item_degree, norms).savefig(temporary)
     yield f"figure         {target}"
 
@@ -67,7 +77,7 @@ def find_inter(folder: Path) -> Path:
 
     Raises: ValueError if there is none or several.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ValueError(f"{folder} is not a folder; expected one with a .inter file")
     found = sorted(folder.glob("*.inter"))
     if len(found) != 1:

@@ -2,6 +2,7 @@
 
 # Shapes: E rows of the .inter file, U users, I items, D feature width. Row r of the table stands on line r + 2.
 
+import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.dataset.access import is_file, is_folder, named
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.layout import SPLITS, is_modality, is_plain
 from trustmm.dataset.matrix import open_matrix
@@ -21,6 +23,8 @@ from trustmm.graph.edges import Edges, IntArray
 COLUMNS = ("userID", "itemID", "x_label")
 INTEGER = re.compile(r" *[+-]?[0-9]+ *")
 IDS = "numbered 0, 1, 2, ..."
+LONGEST_HEADER = 2**16
+"""Bytes of a .inter file that are looked at before the whole is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +52,12 @@ class FolderDataset:
     ``dataset.json`` lists, without one nothing."""
 
     def __post_init__(self) -> None:
-        if self.name is None and not (self.root and (Path(self.root).expanduser() / FILE).is_file()):
-            raise ValueError(
-                f"dataset.name must be given: the folder below dataset.root; only a folder that trustmm wrote, "
-                f"with a {FILE} in it, can be dataset.root itself"
-            )
+        with named("dataset.root", str(self.root)):
+            if self.name is None and not (self.root and is_file(self._root() / FILE)):
+                raise ValueError(
+                    f"dataset.name must be given: the folder below dataset.root; only a folder that trustmm wrote, "
+                    f"with a {FILE} in it, can be dataset.root itself"
+                )
         if self.name is not None and not is_plain(self.name):
             raise ValueError(f"dataset.name must be a plain folder name such as sports, got {self.name!r}")
         if not self.root:
@@ -65,6 +70,10 @@ class FolderDataset:
 
     def __call__(self) -> Dataset:
         """Read and check everything. Shapes: features (I, D), float32."""
+        with named("dataset.root", str(self.root)):
+            return self._read()
+
+    def _read(self) -> Dataset:
         folder = self.folder()
         provenance = read_provenance(folder)
         name = self.name or (provenance or {})["name"]
@@ -88,18 +97,21 @@ class FolderDataset:
 
         Raises: ValueError if it is not there.
         """
-        root = Path(str(self.root)).expanduser()
+        root = self._root()
         if self.name is None:
             return root
         folder = root / self.name
-        if not root.is_dir():
+        if not is_folder(root):
             raise ValueError(f"dataset.root={root} is not a folder; expected the folder that holds {self.name}/")
-        if not folder.is_dir():
-            if (root / f"{self.name}.inter").is_file():
+        if not is_folder(folder):
+            if is_file(root / f"{self.name}.inter"):
                 raise ValueError(f"dataset.root={root} holds {self.name}.inter itself; expected the folder above")
-            there = _listed(path.name for path in root.iterdir() if path.is_dir())
+            there = _listed(name for name in os.listdir(root) if os.path.isdir(root / name))
             raise ValueError(f"dataset.name={self.name}: {folder} is not there; dataset.root holds folders {there}")
         return folder
+
+    def _root(self) -> Path:
+        return Path(os.path.expanduser(str(self.root)))
 
 
 def read_splits(inter: Path) -> tuple[Edges, Edges, Edges]:
@@ -137,28 +149,40 @@ def _short(value: object) -> str:
 
 def _locate(folder: Path, file: str, key: str) -> Path:
     path = folder / file
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path} ({key}) leads to {path.resolve()}; expected a file inside {folder.resolve()}")
-    if not path.is_file():
-        there = _listed(found.name for found in folder.iterdir() if found.is_file())
-        raise ValueError(f"{path} ({key}) is missing; the folder has files {there}")
+    inside, place = (Path(os.path.realpath(one)) for one in (folder, path))
+    if not place.is_relative_to(inside):
+        raise ValueError(f"{path} ({key}) leads to {place}; expected a file inside {inside}")
+    with named(key, path):
+        if not is_file(path):
+            there = _listed(name for name in os.listdir(folder) if os.path.isfile(folder / name))
+            raise ValueError(f"{path} ({key}) is missing; the folder has files {there}")
     return path
 
 
 def _read_inter(path: Path) -> IntArray:
     """The checked columns userID, itemID, x_label, shape (E, 3)."""
-    # An ignored column may hold bytes that are not UTF-8; in the columns we read the replacement is no digit.
-    text = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    text = _decoded(_start(path))
     if not text.strip():
         raise ValueError(f"{path}: the file is empty, expected a header line with {', '.join(COLUMNS)}")
-    lines = text.removesuffix("\n").split("\n")
-    columns = _find_columns(path, lines[0])
+    columns = _find_columns(path, text.split("\n", 1)[0])  # before the whole of what may be no table is in memory
+    with named("the interactions", path):
+        lines = _decoded(path.read_bytes()).removesuffix("\n").split("\n")
     _check_widths(path, lines)
     table = _parse(path, lines, columns)
     _check_ids(path, table)
     _check_labels(path, table)
     _check_pairs(path, table)
     return table
+
+
+def _start(path: Path) -> bytes:
+    with named("the interactions", path), path.open("rb") as handle:
+        return handle.read(LONGEST_HEADER)
+
+
+def _decoded(content: bytes) -> str:
+    """An ignored column may hold bytes that are not UTF-8; in the columns we read the replacement is no digit."""
+    return content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
 def _find_columns(path: Path, header: str) -> list[int]:
@@ -257,8 +281,13 @@ def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
     if len(stored) != num_items:
         expected = f"expected {num_items}, the largest itemID of the .inter file plus one"
         raise ValueError(f"{path} ({key}): found {len(stored)} rows, {expected}")
+    try:
+        matrix_ID = np.empty(stored.shape, dtype=np.float32)
+    except MemoryError as error:
+        size = 4 * stored.size / 2**30
+        raise ValueError(f"{path} ({key}): shape {stored.shape} needs {size:.1f} GiB, more than there is") from error
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix_ID = np.array(stored, dtype=np.float32, order="C")  # a copy: the file may change during a job
+        matrix_ID[:] = stored  # a copy: the file may change during a job
         # A float64 sum of float32 cannot overflow, so it is finite exactly when every term is.
         wrong = np.flatnonzero(~np.isfinite(matrix_ID.sum(axis=1, dtype=np.float64)))
     if wrong.size:

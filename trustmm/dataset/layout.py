@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.dataset.access import named
 from trustmm.graph.edges import IntArray
 
 PLAIN_NAME = re.compile(r"\w[\w .+-]*")
@@ -70,7 +71,14 @@ def read_names(path: Path, count: int) -> list[str]:
 
     Raises: ValueError unless there are `count` lines numbered 0, 1, 2, ...
     """
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    with named("names of users or items", path):
+        content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: found text that is not UTF-8 ({error.reason} at byte {error.start})") from error
+    # Names may hold line separators other than \n, at which splitlines would cut.
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")][1:]
     rows = [line.split("\t") for line in lines]
     for number, row in enumerate(rows):
         if len(row) < 2 or row[0] != str(number):

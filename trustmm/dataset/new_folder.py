@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustmm.dataset.access import named, sentence
 from trustmm.dataset.layout import is_plain
 
 
@@ -25,7 +26,11 @@ def check_new(out: Path, key: str) -> None:
     """Raise ValueError unless `out` can become a new data set folder."""
     if not is_plain(out.name):
         raise ValueError(f"{key} must end with a plain folder name such as toys, got {str(out)!r}")
-    if out.exists() or out.is_symlink():
+    with named(key, out):
+        try:
+            out.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
         raise ValueError(f"{key}={out} exists already; nothing is overwritten: give another name or remove it")
 
 
@@ -37,11 +42,21 @@ def new_folder(out: Path, key: str) -> Iterator[Workshop]:
         out: the folder to be; must not exist.
         key: what the user calls it, for messages.
 
-    Raises: ValueError if it exists or another process is making it.
+    Raises: ValueError if it exists, another process is making it, or it cannot be written.
     """
     check_new(out, key)
     place = out.parent / f".{out.name}.preparing"
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        yield from _made(out, key, place)
+    except OSError as error:
+        if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(place):
+            raise
+        raise ValueError(sentence(error, key, out)) from error
+
+
+def _made(out: Path, key: str, place: Path) -> Iterator[Workshop]:
+    with named(key, out):
+        place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from trustmm.graph.edges import Edges, IntArray
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
-BLOCK = 4096
-"""Rows looked at together."""
+BLOCK = 2**22
+"""Numbers looked at together."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def health(matrix_ID: NDArray[np.floating]) -> Health:
     norms, zero, duplicates, seen = [], 0, 0, set()
     low, high = np.full(matrix_ID.shape[1], np.inf), np.full(matrix_ID.shape[1], -np.inf)
     bad = 0
-    for start in range(0, len(matrix_ID), BLOCK):
-        block = np.ascontiguousarray(matrix_ID[start : start + BLOCK])
+    rows = max(1, BLOCK // matrix_ID.shape[1])
+    for start in range(0, len(matrix_ID), rows):
+        block = np.ascontiguousarray(matrix_ID[start : start + rows])
         finite = np.isfinite(block).all(axis=1)
         bad += int((~finite).sum())
         block = block[finite]
@@ -86,4 +87,4 @@ def health(matrix_ID: NDArray[np.floating]) -> Health:
             seen.add(key)
     constant = int((low == high).sum())
     rows, width = matrix_ID.shape
-    return Health(rows, width, str(matrix_ID.dtype), bad, zero, duplicates, constant, np.concatenate(norms))
+    return Health(rows, width, str(matrix_ID.dtype), bad, zero, duplicates, constant, np.concatenate([[], *norms]))

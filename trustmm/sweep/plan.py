@@ -33,8 +33,10 @@ from trustmm.tracking.redact import concealed, public
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
+    from trustmm.report.page.sweep import Pivot
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -140,17 +142,30 @@ class Sweep:
             status: of the parent runs.
             note: Markdown of a sweeper that has written a report of its own, instead of all these.
         """
+        from trustmm.sweep.show import say_end
+
+        table = None
         try:
-            note = self._summarise() if note is None else note
+            table, note = self._summarise() if note is None else (None, note)
         except OSError as error:
             log.warning("the sweep's summary could not be written: %s", error)
-            note = ""
+        note, links = note or "", []
         for tracking, run_id in self._parents.items():
             if run_id is not None:
+                links.append(tracking.show_sweep(run_id, self._summary(table)))
                 tracking.finish_parent(run_id, status, self.folder, note)
+        say_end(self.folder, table, [link for link in links if link is not None])
 
-    def _summarise(self) -> str:
-        """The files of the sweep's end; the table as Markdown."""
+    def _summary(self, table: "Pivot | None") -> "SweepSummary":
+        from trustmm.report.page.sweep import axes_of, metrics_of, params_of
+        from trustmm.tracking.view import SweepSummary
+
+        cells = [cell_name(planned.task) for planned in self._planned.values()]
+        axes = list(axes_of(cells)[0]) if cells else []
+        return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
+
+    def _summarise(self) -> "tuple[Pivot | None, str]":
+        """The files of the sweep's end; the table, and the same as Markdown."""
         from trustmm.report.page.sweep import Row, draw, markdown, pivot, table_text
 
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
@@ -159,14 +174,14 @@ class Sweep:
         stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
         rows = [Row(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None]
         if not rows:
-            return ""
+            return None, ""
         with atomic(self.folder / "summary.csv") as path:
             path.write_text(table_text(rows), encoding="utf-8")
         table = pivot(rows)
         if any(run_id is not None for run_id in self._parents.values()):
             with atomic(self.folder / "summary.png") as path:
                 draw(table).savefig(path)
-        return markdown(table)
+        return table, markdown(table)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)

@@ -5,13 +5,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from trustmm.report.page.sweep import axes_of
+from trustmm.report.page.sweep import METRIC, Pivot, axes_of
 from trustmm.store.job_folder import Stored
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.plan import cell_name
@@ -75,6 +77,36 @@ class SweepView:
             self._bars.console.print(text, highlight=False, soft_wrap=True, markup=False)
         else:
             log.info("%s", text)
+
+
+def say_end(folder: Path, table: Pivot | None, links: Sequence[str]) -> None:
+    """The end of a sweep, on standard error: mean over seeds by what varied, best in bold, and where to look next."""
+    console = Console(stderr=True)
+    console.width = console.width if console.is_terminal else 120
+    if table is not None:
+        console.print(outcome_table(table))
+    where = {"folder": str(folder), "report": f"trustmm report {folder} --out {folder / 'report'}"}
+    where |= {"runs": f"{links[0]}   (after: trustmm ui)"} if links else {}
+    for name, text in where.items():
+        console.print(f"{name:7} {text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def outcome_table(table: Pivot) -> Table:
+    """Mean test Recall@10 over seeds, the best of each column in bold."""
+    shown = Table(title=f"test {METRIC}, mean over seeds", title_justify="left")
+    shown.add_column("")
+    for column in table.columns:
+        shown.add_column(f"{table.axis}={column}" if table.axis else "", justify="right")
+    means = {place: mean(values) for place, values in table.values.items()}
+    best = {column: max(means[place] for place in means if place[1] == column) for column in table.columns}
+    for line in table.lines:
+        cells = []
+        for column in table.columns:
+            value = means.get((line, column))
+            style = "bold" if value == best[column] else ""
+            cells.append(Text("-" if value is None else f"{value:.4f}", style=style))
+        shown.add_row(line, *cells)
+    return shown
 
 
 def short_names(tasks: Sequence[Task]) -> dict[int, str]:

@@ -61,12 +61,15 @@ class Breaker:
         raise error
 
     def _wait(self, done: threading.Event, seconds: float) -> None:
-        if done.wait(min(WORD_SECONDS, seconds)):
-            return
-        log.info("tracking: waiting for %s, at most %.0f s", public(self.uri), seconds)
-        if not done.wait(max(0.0, seconds - WORD_SECONDS)):
-            self.open = True
-            raise StoreSilentError(f"no answer within {seconds:.0f} s")
+        started, said = time.monotonic(), False
+        while not done.wait(0.2):  # in short pieces: not every signal wakes a thread that waits
+            waited = time.monotonic() - started
+            if waited >= seconds:
+                self.open = True
+                raise StoreSilentError(f"no answer within {seconds:.0f} s")
+            if waited >= WORD_SECONDS and not said:
+                log.info("tracking: waiting for %s, at most %.0f s", public(self.uri), seconds)
+                said = True
 
 
 def _answer(do: Callable[[], Any], answer: list[Any], done: threading.Event) -> None:

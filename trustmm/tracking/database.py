@@ -39,6 +39,17 @@ def database_url(file: Path) -> str:
     return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
 
 
+def remove_misread(url: str, file: Path) -> None:
+    """Remove the empty folder that MLflow makes for a quoted address, because it does not unquote it."""
+    folder = Path(url.removeprefix("sqlite:///")).parent
+    while "%" in str(folder) and folder.absolute() != file.parent:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
 @contextmanager
 def database_lock(file: Path) -> Iterator[None]:
     """Be the only process that makes or changes the database."""

@@ -32,6 +32,7 @@ from trustmm.tracking.mlflow_run import (
     tag_values,
 )
 from trustmm.tracking.redact import public, short
+from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 
 __all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
 
@@ -61,6 +62,10 @@ class NoTracking:
 
     def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
         """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
+
+    def show_sweep(self, run_id: str, summary: "SweepSummary") -> str | None:
+        """Give a parent run the numbers of its sweep; the address of a table of its jobs, if there is one."""
+        return None
 
     @contextmanager
     def run(
@@ -125,7 +130,7 @@ class MLflowTracking(NoTracking):
             client = self._client()
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
-                client.create_experiment(self.experiment, artifact_location=self._artifact_location)
+                client.create_experiment(self.experiment, self._artifact_location, EXPERIMENT_TAGS)
             elif found.lifecycle_stage != "active":
                 raise ValueError(f"experiment {self.experiment!r} was deleted; choose another tracking.experiment")
 
@@ -162,6 +167,22 @@ class MLflowTracking(NoTracking):
         if note:
             run.set_tags({"mlflow.note.content": note})
         run.finish(status)
+
+    def show_sweep(self, run_id: str, summary: SweepSummary) -> str | None:
+        """See the base class; the table's columns are a shared view, which this writes."""
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
+        run.describe(summary.params, None)
+        for step, metrics in summary.metrics.items():
+            run.log_metrics(metrics, step=step)
+
+        def share() -> str:
+            client = self._client()
+            experiment = self._experiment_id(client)
+            for key, value in view_of_sweep(run_id, summary.axes).items():
+                client.set_experiment_tag(experiment, key, value)
+            return link_to_sweep(experiment, run_id)
+
+        return self._guard.attempt("share a view of the sweep", share)
 
     @contextmanager
     def run(

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 from trustmm.process.alive import mark
 from trustmm.process.signals import signals_wait
 from trustmm.tracking.breaker import Breaker, breaker_of
-from trustmm.tracking.database import database_file, database_url
+from trustmm.tracking.database import database_file, database_url, remove_misread
 from trustmm.tracking.redact import public, short
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,12 @@ def connect(uri: str) -> Any:
     """A client of a store."""
     client, file = load(), database_file(uri)
     with quiet():
-        return client(uri if file is None else database_url(file))
+        if file is None:
+            return client(uri)
+        url = database_url(file)
+        found = client(url)
+        remove_misread(url, file)
+        return found
 
 
 def origin() -> dict[str, str]:

@@ -131,7 +131,7 @@ def _parts(address: str) -> frozenset[str]:
 
 def _secrets_in(address: str) -> Iterator[str]:
     for userinfo in re.findall(r"://(\S*)@", address):
-        yield userinfo.partition(":")[2]
+        yield userinfo.partition(":")[2] or userinfo
     yield from re.findall(rf"(?i)[?&;][^=&;\s]*(?:{_NAMES})[^=&;\s]*=([^&;\s]*)", address)
     for connect in re.findall(r"(?i)odbc_connect=([^&\n'\"]*)", address):
         yield connect

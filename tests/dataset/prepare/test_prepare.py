@@ -24,7 +24,8 @@ from trustmm.dataset.folder import FolderDataset
 from trustmm.dataset.layout import read_names
 from trustmm.dataset.prepare.feature_files import FeatureFile
 from trustmm.dataset.prepare.images import ImageFile
-from trustmm.dataset.prepare.pipeline import Preparation, prepare
+from trustmm.dataset.prepare.options import Preparation
+from trustmm.dataset.prepare.pipeline import prepare
 
 Write = Callable[..., Path]
 Pairs = list[tuple[str, str, int]]
@@ -35,6 +36,8 @@ WIDTH = 4
 
 class WordEncoder:
     """An encoder without a library: numbers drawn from the hash of a text. Counts its calls; can be told to fail."""
+
+    whole = False
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.calls: list[list[str]] = []
@@ -74,7 +77,7 @@ def cases(made: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def make(out: Path, *files: Path, encoder: WordEncoder | None = None, **options: Any) -> dict[str, Any]:
-    return prepare(Preparation(out=out, interactions=files, **options), text_encoder=encoder)
+    return prepare(Preparation(out=out, interactions=files, **{"tolerance": 1.0} | options), text_encoder=encoder)
 
 
 # Formats of interactions: all give the same folder.
@@ -166,13 +169,13 @@ def test_seed_changes_the_split_and_nothing_else(write: Write, pairs: Pairs, tmp
 def test_broken_lines_duplicates_and_sparse_users_are_counted(write: Write, pairs: Pairs, tmp_path: Path) -> None:
     lines = [review_2014(*pair) for pair in pairs]
     lines[3:3] = ["{broken", json.dumps({"asin": "B"}), review_2014("a\tb", "B", 1), review_2014("u", "", 1)]
-    lines += [lines[0], lines[1], review_2014("loner", "B000000000", 5), "", review_2014("U00", "rare", 5)]
+    lines += [lines[0], lines[1], review_2014("loner", "B000000000", 10**9), "", review_2014("U00", "rare", 10**9)]
     made = make(tmp_path / "toys", write("r.json.gz", lines))
     assert cases(made, "r.json.gz") == {
         "neither JSON nor a Python literal": (1, [4]),
         "no usable user": (2, [5, 6]),
         "no usable item": (1, [7]),
-        "empty line": (1, [len(lines) - 1]),
+        "an empty line": (1, [len(lines) - 1]),
     }
     counts = [(step["interactions"], step["users"], step["items"]) for step in made["steps"]]
     assert counts == [(100, 13, 9), (98, 13, 9), (96, 12, 8)]
@@ -227,7 +230,7 @@ def test_texts_are_joined_encoded_and_empty_ones_filled(write: Write, pairs: Pai
     assert cases(made, "meta.json.gz") == {
         "item with an empty text": (1, ["B000000002"]),
         "item without metadata": (1, ["B000000007"]),
-        "item with metadata before": (1, ["B000000000"]),
+        "second metadata record of an item": (1, ["B000000000"]),
         "item not in the data set": (1, ["unknown"]),
         "neither JSON nor a Python literal": (1, [10]),
         "no usable item": (1, [11]),
@@ -288,7 +291,7 @@ def test_binary_image_features(name: str, write: Write, pairs: Pairs, tmp_path: 
     made = make(tmp_path / "toys", write("r.json", (review_2014(*pair) for pair in pairs)), image_features=path)
     assert cases(made, name) == {
         "item not in the data set": (1, ["unknown001"]),
-        "item with a row before": (1, ["B000000000"]),
+        "second row of an item": (1, ["B000000000"]),
         "row that is not finite": (1, ["B000000007"]),
     }
     matrix = read(tmp_path / "toys").features["visual"]
@@ -298,6 +301,8 @@ def test_binary_image_features(name: str, write: Write, pairs: Pairs, tmp_path: 
 
 class SizeEncoder:
     """The size of an image's file, or NaN for one that begins with "bad"."""
+
+    whole = False
 
     def identity(self) -> dict[str, Any]:
         return {"library": "sizes"}
@@ -322,10 +327,11 @@ def test_folder_of_images(write: Write, pairs: Pairs, tmp_path: Path) -> None:
         interactions=(write("r.json", (review_2014(*p) for p in pairs)),),
         images=folder,
         missing="zeros",
+        tolerance=1,
     )
     made = prepare(options, image_encoder=SizeEncoder())
     assert cases(made, "pictures") == {
-        "item with an image before": (1, ["B000000004.png"]),
+        "second image of an item": (1, ["B000000004.png"]),
         "item not in the data set": (1, ["stranger.jpg"]),
         "file that is no image": (1, ["notes.txt"]),
         "item without an image": (2, ["B000000006", "B000000007"]),
@@ -341,7 +347,10 @@ def test_item_names_that_climb_reach_no_other_file(write: Write, tmp_path: Path)
     (tmp_path / "pictures" / "i1.jpg").write_bytes(b"x")
     rows = [f"u{user},{item}" for user in range(6) for item in ("../secret", "i1", "/etc/passwd", "i3", "i4")]
     options = Preparation(
-        out=tmp_path / "toys", interactions=(write("r.csv", ["user,item", *rows]),), images=tmp_path / "pictures"
+        out=tmp_path / "toys",
+        interactions=(write("r.csv", ["user,item", *rows]),),
+        images=tmp_path / "pictures",
+        tolerance=1,
     )
     made = prepare(options, image_encoder=SizeEncoder())
     assert made["features"]["visual"]["items_with"] == 1
@@ -411,7 +420,10 @@ def binary(path: Path) -> Path:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
-    "no such file": (lambda d: {"interactions": (d / "no.json",)}, r"no\.json is missing or no file"),
+    "no such file": (
+        lambda d: {"interactions": (d / "no.json",)},
+        r"no\.json \(--interactions\) is missing or no file",
+    ),
     "folder exists": (lambda d: {"out": d}, r"--out=.* exists already; nothing is overwritten"),
     "name climbs": (lambda d: {"out": d / ".."}, r"--out must end with a plain folder name"),
     "hidden name": (lambda d: {"out": d / ".git"}, r"--out must end with a plain folder name"),
@@ -433,7 +445,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     ),
     "feature suffix": (lambda d: {"features": {"visual": FeatureFile(d / "r.json")}}, r"expected \.parquet or \.npy"),
     "core too high": (lambda d: {"core": 50}, r"no pairs are left of 96 read, 96 distinct pairs: the 50-core is empty"),
-    "nothing usable": (lambda d: {"user": "overall"}, "no pairs are left of 0 read"),
+    "nothing usable": (
+        lambda d: {"user": "overall"},
+        "96 of 96 records cannot be used, .* column 'overall' holds float such as 5.0",
+    ),
     "images no folder": (lambda d: {"images": d / "r.json"}, "is not a folder"),
 }
 
@@ -492,7 +507,7 @@ def test_command_prepares_and_sums_up(
     [
         (["--core", "0"], r"--core must be in \[1, inf\), got 0"),
         (["--seed", "-1"], r"--seed must be in \[0, inf\), got -1"),
-        (["--features", "visual"], "--features must be a modality, a file"),
+        (["--features", "visual"], "--features visual: expected NAME FILE"),
         (["--vision-weights", "w.pth"], "--vision-weights needs --vision-model"),
         (["--text-model", "no/such"], "--text-model needs --metadata"),
     ],

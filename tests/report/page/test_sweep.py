@@ -3,7 +3,9 @@
 import csv
 import io
 
-from trustmm.report.page.sweep import Row, axes_of, draw, markdown, pivot, table_text
+import pytest
+
+from trustmm.report.page.sweep import Row, axes_of, draw, markdown, metrics_of, params_of, pivot, table_text
 
 
 def row(cell: str, value: float) -> Row:
@@ -65,3 +67,13 @@ def test_figure_has_a_line_per_combination_with_a_dot_per_seed() -> None:
     assert axis.get_xlabel() == "corruption.eta"
     dots = sum(len(line.get_xdata()) for line in axis.lines if line.get_alpha())
     assert dots == len(ROWS)
+
+
+def test_numbers_of_a_sweep_lie_on_steps_of_per_cent_and_params_tell_varied_from_fixed() -> None:
+    cells = [f"dataset=tiny corruption.eta={eta} seed={seed}" for eta in ("0", "0.2") for seed in (0, 1)]
+    found = [Row(cell, None, {"test": {"recall@10": 0.1 * number}}) for number, cell in enumerate(cells)]
+    numbers = metrics_of(pivot(found))
+    assert list(numbers) == [0, 20]
+    assert numbers[20]["mean recall@10"] == pytest.approx(0.25)
+    assert numbers[20]["seeds"] == 2
+    assert params_of(cells) == {"varied/corruption.eta": "0, 0.2", "varied/seed": "0, 1", "fixed": "dataset=tiny"}

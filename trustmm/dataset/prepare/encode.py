@@ -1,4 +1,4 @@
-"""Inputs of an encoder to feature rows, in batches that an interrupted run need not repeat."""
+"""Encodes inputs as feature rows, in batches that an interrupted run does not repeat."""
 
 import logging
 import sys
@@ -18,10 +18,14 @@ U = TypeVar("U")
 
 
 class Encoder(Protocol[T]):
-    """Whatever turns inputs into rows of numbers."""
+    """Turns inputs into rows of numbers."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether a row depends on all inputs, so that they must be encoded in one batch."""
 
     def identity(self) -> Mapping[str, Any]:
-        """What determines the rows: library, version, model; plain values."""
+        """Everything that determines the rows, as plain values: library, version, model."""
 
     def encode(self, batch: Sequence[T]) -> NDArray[np.float32]:
         """Rows (B, D) of a batch; NaN for an input that cannot be encoded."""
@@ -49,6 +53,7 @@ def encode(
     Raises: ValueError if the encoder gives something else than a row of one width for each input.
     """
     identity, matrix = dict(encoder.identity()), np.empty((0, 0), dtype=np.float32)
+    batch_size = len(inputs) if encoder.whole else batch_size
     starts = range(0, len(inputs), batch_size)
     for start in _shown(starts, label):
         batch = inputs[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""Feature rows of the items that are in the data set, and what stands in for missing ones."""
+"""Feature rows of the items in the data set, with substitutes for missing rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.dataset.prepare.names import EXPECTED, name_of
 from trustmm.dataset.prepare.tally import Tally
 
 Filling = Literal["mean", "zeros"]
@@ -24,29 +25,40 @@ class ItemFeatures:
 
 
 def by_item(
-    rows: Iterable[tuple[str, NDArray[np.float32]]], numbers: Mapping[str, int], tally: Tally, *, source: str
+    rows: Iterable[tuple[Any, NDArray[np.float32]]],
+    numbers: Mapping[str, int],
+    tally: Tally,
+    *,
+    source: str,
+    column: str,
 ) -> ItemFeatures:
     """Rows keyed by item name, put where the items are.
 
     A row that is empty or not finite, of an item that is not in the data set, or of one that had a row is counted.
 
     Args:
-        rows: item name and row (D,), in any order.
+        rows: item and row (D,), in any order.
         numbers: dense id by item name.
         tally: where unused rows are counted.
         source: for messages.
+        column: where the items come from, for messages.
 
     Raises: ValueError if widths differ or no item of the data set has a row.
     """
     matrix, known = np.empty((0, 0), dtype=np.float32), np.zeros(len(numbers), dtype=bool)
     other = None
-    for name, row in rows:
+    for count, (item, row) in enumerate(rows, start=1):
+        name = name_of(item)
+        if name is None:
+            tally.lose_value("no usable item", count, column, item, EXPECTED)
+            continue
+        tally.used += 1
         place = numbers.get(name)
         if place is None:
             other = name
             tally.add("item not in the data set", name)
         elif known[place]:
-            tally.add("item with a row before", name)
+            tally.add("second row of an item", name)
         elif not len(row) or not np.isfinite(row).all():
             tally.add("row that is not finite", name)
         else:
@@ -55,7 +67,7 @@ def by_item(
             if len(row) != matrix.shape[1]:
                 raise ValueError(f"{source}: item {name} has {len(row)} numbers, expected {matrix.shape[1]} as before")
             matrix[place], known[place] = row, True
-    if not known.any():
+    if not known.any() and tally.used:
         wanted = next(iter(numbers), None)
         raise ValueError(
             f"{source}: no item of the data set has a row; the file has items such as {other!r}, the data {wanted!r}"

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from trustmm.dataset.prepare.lines import is_gzip, open_binary
+from trustmm.dataset.prepare.names import name_of
 from trustmm.dataset.prepare.tally import Tally
 
 WIDTH = 4096
@@ -74,19 +75,19 @@ def item_images(folder: Path, numbers: Mapping[str, int], tally: Tally) -> tuple
     Args:
         folder: searched without its sub-folders.
         numbers: dense id by item name.
-        tally: where other files, second images of an item and items without one are counted.
+        tally: counts other files, second images and items without an image.
     """
     found: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         files = sorted((Path(entry.path) for entry in entries if entry.is_file()), key=lambda path: path.name)
     for path in files:
-        place = numbers.get(path.stem)
+        place = numbers.get(name_of(path.stem) or "")
         if path.suffix.lower() not in SUFFIXES:
             tally.add("file that is no image", path.name)
         elif place is None:
             tally.add("item not in the data set", path.name)
         elif place in found:
-            tally.add("item with an image before", path.name)
+            tally.add("second image of an item", path.name)
         else:
             found[place] = path
     for name, place in numbers.items():
@@ -106,6 +107,8 @@ class VisionEncoder:
 
     Raises: ValueError without the library, for an unknown name, or for weights that do not fit.
     """
+
+    whole = False
 
     def __init__(self, name: str, weights: Path | None = None, device: str = "cpu") -> None:
         self._name, self._weights, self._device = name, weights, torch.device(device)
@@ -146,7 +149,7 @@ def load_image(path: Path) -> Any:
             warnings.filterwarnings("ignore", category=UserWarning)
             with Image.open(path) as image:
                 return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Exception:  # noqa: BLE001 - each decoder has its own errors for a damaged image
         return None
 
 

@@ -4,39 +4,19 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.dataset.prepare import names, times
+from trustmm.dataset.prepare.columns import Columns
+from trustmm.dataset.prepare.names import name_of
 from trustmm.dataset.prepare.records import Record
 from trustmm.dataset.prepare.tally import Tally
+from trustmm.dataset.prepare.times import PER_SECOND, PLAIN, time_of
 from trustmm.graph.edges import IntArray
-
-LONGEST_ID = 256
-"""Characters."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the fields that hold user, item and time."""
-
-    user: str
-    item: str
-    time: str | None
-
-
-KNOWN = (
-    Columns("reviewerID", "asin", "unixReviewTime"),
-    Columns("user_id", "parent_asin", "timestamp"),
-    Columns("userID", "itemID", "timestamp"),
-    Columns("user_id", "item_id", "timestamp"),
-    Columns("user", "item", "time"),
-    Columns("user", "item", "timestamp"),
-)
-"""Names tried in this order: Amazon 2014, Amazon 2023, the published layout, plain tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,40 +48,11 @@ class Interactions:
         return replace(self, users=self.users[rows], items=self.items[rows], times=self.times[rows])
 
 
-def find_columns(
-    path: Path, names: Sequence[str], *, user: str | None, item: str | None, time: str | None, need_time: bool
-) -> Columns:
-    """Which fields of a file hold user, item and time.
-
-    Args:
-        path: the file, for messages.
-        names: its fields.
-        user: what the user typed, or None to find it; `item` and `time` alike.
-        item: see `user`.
-        time: see `user`.
-        need_time: whether a file without time is refused.
-
-    Raises: ValueError that names the missing column and those there are.
-    """
-    known = next((columns for columns in KNOWN if {columns.user, columns.item} <= {*names}), None)
-    found = Columns(user or (known.user if known else ""), item or (known.item if known else ""), time)
-    for option, column in (("--user", found.user), ("--item", found.item)):
-        if column not in names:
-            said = f"no column {column!r}" if column else "no columns with a known name for user and item"
-            hint = f"name it with {option}; for a file without a header line use --header user,item,rating,time"
-            raise ValueError(f"{path}: {said} among {', '.join(names[:20])}; {hint}")
-    if time is None and known is not None and known.time in names:
-        found = replace(found, time=known.time)
-    if (time is not None and time not in names) or (need_time and found.time is None):
-        raise ValueError(f"{path}: no column for time among {', '.join(names[:20])}; name it with --time")
-    return found
-
-
 class Collector:
     """Gathers pairs; memory grows with the distinct names and 16 bytes a pair.
 
     Args:
-        need_time: whether a pair without a time is counted as broken.
+        need_time: whether a pair without a time is counted as unusable.
     """
 
     def __init__(self, *, need_time: bool) -> None:
@@ -112,64 +63,63 @@ class Collector:
         self._user_numbers: dict[str, int] = {}
         self._item_numbers: dict[str, int] = {}
         self._users, self._items, self._times = array("i"), array("i"), array("d")
+        self._first: tuple[Path, str] | None = None
 
-    def add(self, records: Iterable[tuple[int, Record]], columns: Columns, tally: Tally) -> None:
-        """Add the pairs of one file; what has no user, item or needed time goes to the tally."""
+    def add(self, path: Path, records: Iterable[tuple[int, Record]], columns: Columns, tally: Tally) -> str | None:
+        """Add the pairs of one file; the unit of its times, None where it has none.
+
+        What has no user, item or needed time goes to the tally.
+
+        Raises: ValueError for times of different units, in this file or in comparison with the first one.
+        """
         users, items = self._user_numbers, self._item_numbers
+        before, units = len(self._users), dict[str, tuple[int, Any]]()
         for number, record in records:
             user, item = name_of(record.get(columns.user)), name_of(record.get(columns.item))
             if user is None or item is None:
-                tally.add("no usable user" if user is None else "no usable item", number)
+                kind, column = ("user", columns.user) if user is None else ("item", columns.item)
+                tally.lose_value(f"no usable {kind}", number, column, record.get(column), names.EXPECTED)
                 continue
-            time = seconds(record.get(columns.time)) if columns.time else math.nan
-            if time != time and columns.time:
-                tally.add("no usable time" + ("" if self.need_time else " (kept)"), number)
-                if self.need_time:
+            time = math.nan
+            if columns.time:
+                value = record.get(columns.time)
+                time, unit = time_of(value)
+                if time == time:
+                    units.setdefault(unit, (number, value))
+                elif self.need_time:
+                    tally.lose_value("no usable time", number, columns.time, value, times.EXPECTED)
                     continue
+                else:
+                    tally.add("no usable time (kept)", number)
             self._users.append(users.setdefault(user, len(users)))
             self._items.append(items.setdefault(item, len(items)))
             self._times.append(time)
+        tally.used = len(self._users) - before
+        return self._in_seconds(path, before, units) if units else None
+
+    def _in_seconds(self, path: Path, start: int, units: dict[str, tuple[int, Any]]) -> str:
+        """Bring the times from `start` on to seconds, and see that all files can be compared."""
+        if len(units) > 1:
+            found = " and ".join(f"{value!r} at {number} ({unit})" for unit, (number, value) in units.items())
+            raise ValueError(f"{path}: found times of different units, {found}; expected one, or --time '' for none")
+        unit = next(iter(units))
+        first_path, first = self._first = self._first or (path, unit)
+        if (unit == PLAIN) is not (first == PLAIN):
+            found = f"times are {unit} since 1970" if first == PLAIN else f"times are {unit}"
+            other = first if first == PLAIN else f"{first} since 1970"
+            raise ValueError(f"{path}: {found}, those of {first_path} {other}; expected times that can be compared")
+        if PER_SECOND.get(unit, 1) != 1:
+            view = np.frombuffer(self._times, dtype=np.float64)[start:]
+            view /= PER_SECOND[unit]
+        return unit
 
     def finish(self) -> Interactions:
         """What was gathered; the collector is empty afterwards."""
         users, items = np.array(self._users, dtype=np.int64), np.array(self._items, dtype=np.int64)
-        times = np.array(self._times, dtype=np.float64)
-        names = list(self._user_numbers), list(self._item_numbers)
+        stamps = np.array(self._times, dtype=np.float64)
+        user_names, item_names = list(self._user_numbers), list(self._item_numbers)
         self._clear()
-        return Interactions(users, items, times, *names)
-
-
-def name_of(value: Any) -> str | None:
-    """A user's or item's name as text, or None for what cannot be one: no text, no whole number, not printable."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable():
-        return value
-    return None
-
-
-def seconds(value: Any) -> float:
-    """A time as a number: numbers as they are, dates and ISO 8601 text as seconds since 1970; NaN for anything else."""
-    try:
-        if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            return math.nan
-        number = float(value)
-        return number if math.isfinite(number) else math.nan
-    except OverflowError:
-        return math.nan
-    except ValueError:
-        return _iso_seconds(str(value))
-
-
-def _iso_seconds(text: str) -> float:
-    try:
-        return seconds(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        return math.nan
+        return Interactions(users, items, stamps, user_names, item_names)
 
 
 def distinct(pairs: Interactions) -> Interactions:

@@ -1,26 +1,66 @@
-"""Records of any file that holds a table: JSON lines, Python-literal lines, CSV, TSV or Parquet."""
+"""Records of any file that holds a table: JSON lines, Python-literal lines, CSV, TSV, triples, RecBole or Parquet."""
 
 import ast
+import codecs
 import csv
 import json
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trustmm.dataset.access import named
+from trustmm.dataset.prepare.columns import known_columns, listed
 from trustmm.dataset.prepare.lines import numbered_lines
 from trustmm.dataset.prepare.tally import Tally
 
 Record = Mapping[str, Any]
 JSON_LINES = (".json", ".jsonl", ".ndjson")
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t"}
+TRIPLES = (".txt", ".data", ".dat", ".uir", ".uirt")
+"""Tables of Cornac and MovieLens: no header, and the first of `TRIPLE_SEPARATORS` that the first line has."""
+TRIPLE_SEPARATORS = ("::", "\t", ",")
+TRIPLE_COLUMNS = ("user", "item", "rating", "time")
+TYPED = re.compile(r"(.+):(token|token_seq|float|float_seq)")
+"""A column of RecBole's atomic files: name and type; a sequence has spaces between its elements."""
 PARQUET = ".parquet"
+KINDS = (*JSON_LINES, *SEPARATORS, *TRIPLES, PARQUET)
 LONGEST_LITERAL = 2**20
 """Bytes of a Python literal that are parsed: the parser's memory grows with many times the text."""
+EMPTY = "an empty line"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class BrokenLine(ValueError):
     """A line that is no record; its text is the reason."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """How the lines of a text table are read."""
+
+    separator: str | None
+    """None: any white space."""
+    names: Sequence[str]
+    sequences: frozenset[str] = frozenset()
+    """Columns whose values are lists with spaces between the elements."""
+    header_lines: int = 0
+
+    def parse(self, text: str) -> Record:
+        """The record of a line.
+
+        Raises: BrokenLine.
+        """
+        fields = _fields(text, self.separator)
+        if len(fields) != len(self.names):
+            raise BrokenLine(f"not {len(self.names)} columns")
+        record: dict[str, Any] = dict(zip(self.names, fields, strict=True))
+        for name in self.sequences:
+            record[name] = record[name].split(" ")
+        return record
 
 
 def kind_of(path: Path) -> str:
@@ -29,12 +69,19 @@ def kind_of(path: Path) -> str:
     Raises: ValueError for another suffix.
     """
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix not in (*JSON_LINES, *SEPARATORS, PARQUET):
-        known = ", ".join((*JSON_LINES, *SEPARATORS, PARQUET))
+    if suffix not in KINDS:
+        known = ", ".join(KINDS)
         raise ValueError(
             f"{path}: found the suffix {suffix!r}, expected one of {known}, all but .parquet also with .gz"
         )
     return suffix
+
+
+def _kind(path: Path, header: Sequence[str] | None) -> str:
+    kind = kind_of(path)
+    if header is not None and kind in (*JSON_LINES, PARQUET):
+        raise ValueError(f"{path}: --header is for text tables such as CSV without a header line")
+    return kind
 
 
 def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
@@ -42,47 +89,64 @@ def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
 
     Raises: ValueError for a file that cannot be read or has no records.
     """
-    kind = kind_of(path)
+    kind = _kind(path, header)
     if kind == PARQUET:
         return _parquet_columns(path)
-    if kind in SEPARATORS and header is None:
-        return _header(path, numbered_lines(path), kind)
+    if kind not in JSON_LINES:
+        return list(_table(path, kind, header).names)
     found = next(records(path, Tally(path.name), header), None)
     if found is None:
-        raise ValueError(f"{path}: no line can be read, expected records")
-    return list(found[1])
+        raise ValueError(f"{path}: no line can be read, expected an object a line")
+    return [str(name) for name in found[1]]
 
 
 def records(
     path: Path, tally: Tally, header: Sequence[str] | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """Records with their line (for Parquet: row) numbers from 1; broken ones go to the tally.
+    """Records with their line (for Parquet: row) numbers from 1; broken lines are counted.
 
-    A row of a CSV file is one line: no line breaks inside quotes.
+    A row of a text table is one line: no line breaks inside quotes.
 
     Args:
         path: the file; its suffix decides, see `kind_of`.
-        tally: where broken lines are counted.
-        header: column names of a CSV or TSV file whose first line is data already.
-        columns: what is wanted of a Parquet file; None for all. Other kinds give all they have.
+        tally: counts broken lines.
+        header: column names of a text table whose first line is data already.
+        columns: columns to read from a Parquet file; None for all. Other kinds return all columns.
 
     Raises: ValueError for a file that cannot be read as what its suffix says.
     """
-    kind = kind_of(path)
-    if header is not None and kind not in SEPARATORS:
-        raise ValueError(f"{path}: --header is for CSV and TSV files without a header line")
+    kind = _kind(path, header)
     if kind == PARQUET:
-        yield from _parquet_rows(path, columns)
+        yield from enumerate(parquet_rows(path, columns, batch_size=4096), start=1)
         return
-    lines = numbered_lines(path)
-    parse: Callable[[str], Record] = parse_object
-    if kind in SEPARATORS:
-        parse = _row_parser(path, SEPARATORS[kind], header if header is not None else _header(path, lines, kind))
-    for number, line in lines:
+    parse, skipped = parse_object, 0
+    if kind not in JSON_LINES:
+        table = _table(path, kind, header)
+        parse, skipped = table.parse, table.header_lines
+    for number, line in _lines(path):
+        if number <= skipped:
+            continue
         try:
             yield number, parse(_text(line))
         except BrokenLine as reason:
-            tally.add(str(reason), number)
+            if str(reason) == EMPTY:
+                tally.add(EMPTY, number)
+            else:
+                tally.lose(str(reason), number)
+
+
+def list_of_names(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises: ValueError that names the file and a line that is not UTF-8.
+    """
+    names = []
+    for number, line in _lines(path):
+        try:
+            names.append(_text(line))
+        except BrokenLine as reason:
+            raise ValueError(f"{path}, line {number}: found {reason}, expected the name of an item") from reason
+    return names
 
 
 def parse_object(text: str) -> Record:
@@ -114,41 +178,69 @@ def _literal(text: str) -> Any:
         raise BrokenLine("neither JSON nor a Python literal") from error
 
 
+def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    with named("read as lines of text", path):
+        for number, line in numbered_lines(path):
+            if number == 1 and line is not None and line.startswith(UTF_16):
+                raise ValueError(f"{path}: found a file in UTF-16, expected UTF-8; save it as that")
+            yield number, line
+
+
 def _text(line: bytes | None) -> str:
     if line is None:
-        raise BrokenLine("longer than a line may be")
+        raise BrokenLine("a line longer than 4 MiB")
     try:
-        text = line.decode("utf-8").rstrip("\r\n")
+        # A mark may also stand inside a file: where files were appended to each other.
+        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise BrokenLine("not UTF-8") from None
+        raise BrokenLine("a line that is not UTF-8") from None
     if not text.strip():
-        raise BrokenLine("empty line")
+        raise BrokenLine(EMPTY)
     return text
 
 
-def _header(path: Path, lines: Iterator[tuple[int, bytes | None]], kind: str) -> list[str]:
+def _table(path: Path, kind: str, header: Sequence[str] | None) -> Table:
+    """How a text table is read, from its suffix, its first line and what the user said."""
+    first = next(_lines(path), (1, b""))[1]
     try:
-        _, line = next(lines)
-        names = _fields(_text(line).removeprefix("\ufeff"), SEPARATORS[kind])
-    except (StopIteration, BrokenLine) as error:
-        raise ValueError(f"{path}, line 1: found no header, expected column names") from error
+        line = _text(first)
+    except BrokenLine as reason:
+        if header is not None and kind in SEPARATORS:
+            return Table(SEPARATORS[kind], header)
+        raise ValueError(f"{path}, line 1: found {reason}, expected column names or a record") from reason
+    if kind in TRIPLES:
+        return _triples(path, line, header)
+    if header is not None:
+        return Table(SEPARATORS[kind], header)
+    try:
+        names = _fields(line, SEPARATORS[kind])
+    except BrokenLine as reason:
+        raise ValueError(f"{path}, line 1: found {reason}, expected column names") from reason
+    types = [TYPED.fullmatch(name) for name in names]
+    sequences: frozenset[str] = frozenset()
+    if all(types):
+        names = [found[1] for found in types if found]
+        sequences = frozenset(found[1] for found in types if found and found[2].endswith("_seq"))
     if len(set(names)) != len(names):
-        raise ValueError(f"{path}, line 1: found a column name twice in {', '.join(names)}")
-    return names
+        raise ValueError(f"{path}, line 1: found a column name twice in {listed(names)}")
+    return Table(SEPARATORS[kind], names, sequences, header_lines=1)
 
 
-def _row_parser(path: Path, separator: str, names: Sequence[str]) -> Callable[[str], Record]:
-    def parse(text: str) -> Record:
-        fields = _fields(text, separator)
-        if len(fields) != len(names):
-            raise BrokenLine(f"not {len(names)} columns")
-        return dict(zip(names, fields, strict=True))
+def _triples(path: Path, line: str, header: Sequence[str] | None) -> Table:
+    separator = next((found for found in TRIPLE_SEPARATORS if found in line), None)
+    fields = _fields(line, separator)
+    if header is not None:
+        return Table(separator, header)
+    if known_columns(fields) is not None and len(set(fields)) == len(fields):
+        return Table(separator, fields, header_lines=1)
+    if not 2 <= len(fields) <= len(TRIPLE_COLUMNS):
+        expected = "user, item and maybe rating and time; name the columns with --header user,item,..."
+        raise ValueError(f"{path}, line 1: found {len(fields)} columns without a header, expected {expected}")
+    return Table(separator, TRIPLE_COLUMNS[: len(fields)])
 
-    return parse
 
-
-def _fields(text: str, separator: str) -> list[str]:
-    if '"' not in text:
+def _fields(text: str, separator: str | None) -> list[str]:
+    if '"' not in text or separator is None or len(separator) > 1:
         return text.split(separator)
     try:
         return next(csv.reader([text], delimiter=separator, strict=True))
@@ -157,25 +249,34 @@ def _fields(text: str, separator: str) -> list[str]:
 
 
 def _parquet_columns(path: Path) -> list[str]:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with readable_parquet(path):
         return list(pyarrow.parquet.read_schema(path).names)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, Record]]:
-    import pyarrow
+def parquet_rows(path: Path, columns: Sequence[str] | None, batch_size: int) -> Iterator[Record]:
+    """Rows of a Parquet file, in bounded memory.
+
+    Raises: ValueError for a file that cannot be read.
+    """
     import pyarrow.parquet
 
-    number = 0
+    with readable_parquet(path), pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=batch_size, columns=columns):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def readable_parquet(path: Path) -> Iterator[None]:
+    """Name the file in whatever the library has to say about it.
+
+    Raises: ValueError.
+    """
+    import pyarrow
+
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=4096, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as Parquet after row {number}: {error}") from error
+        yield
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as Parquet: {reason[:200]}") from error

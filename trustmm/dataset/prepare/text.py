@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.dataset.prepare.interactions import name_of
+from trustmm.dataset.prepare.columns import listed
+from trustmm.dataset.prepare.names import EXPECTED, name_of
 from trustmm.dataset.prepare.records import Record
 from trustmm.dataset.prepare.tally import Tally
 
@@ -16,7 +17,7 @@ FIELDS = ("brand", "title", "description", "category")
 """What the paper joins, in its order (Sec. 6.1.1)."""
 ALIASES = {"brand": ("brand", "store"), "category": ("categories", "category", "main_category")}
 """Names of a field in the metadata of 2014, 2018 and 2023; the first one with content counts."""
-ITEM_COLUMNS = ("parent_asin", "asin", "itemID", "item_id", "item")
+ITEM_COLUMNS = ("parent_asin", "asin", "itemID", "item_id", "movieId", "item")
 LONGEST_TEXT = 20_000
 """Characters of an item's text that are kept; encoders read the first few hundred words."""
 
@@ -34,7 +35,7 @@ def find_item_column(path: Path, names: Sequence[str], wanted: str | None) -> st
     known = (wanted,) if wanted else ITEM_COLUMNS
     found = next((column for column in known if column in names), None)
     if found is None:
-        raise ValueError(f"{path}: no column {' or '.join(known)} for the item among {', '.join(names[:20])}")
+        raise ValueError(f"{path}: no column {' or '.join(known)} for the item among {listed(names)}")
     return found
 
 
@@ -45,25 +46,27 @@ def item_texts(
     numbers: Mapping[str, int],
     tally: Tally,
 ) -> list[str]:
-    """The text of each item, (I,); empty where metadata say nothing.
+    """The text of each item, (I,); empty for items without metadata.
 
     Args:
         records: metadata.
         item_column: the field that holds the item.
         fields: what is joined, in order.
         numbers: dense id by item name.
-        tally: where records that are not used, and items without text, are counted.
+        tally: counts skipped records and items without text.
     """
     texts: list[str | None] = [None] * len(numbers)
     for number, record in records:
         name = name_of(record.get(item_column))
-        place = None if name is None else numbers.get(name)
         if name is None:
-            tally.add("no usable item", number)
-        elif place is None:
+            tally.lose_value("no usable item", number, item_column, record.get(item_column), EXPECTED)
+            continue
+        tally.used += 1
+        place = numbers.get(name)
+        if place is None:
             tally.add("item not in the data set", name)
         elif texts[place] is not None:
-            tally.add("item with metadata before", name)
+            tally.add("second metadata record of an item", name)
         else:
             texts[place] = joined_text(record, fields)
     for name, place in numbers.items():
@@ -91,7 +94,8 @@ def plain_text(value: Any) -> str:
             waiting.extend(reversed(one))
         elif isinstance(one, str | int | float) and not isinstance(one, bool) and one == one:
             words.append(str(one))
-    return " ".join(" ".join(words).split())
+    text = " ".join(" ".join(words).split())
+    return text.encode("utf-8", errors="ignore").decode("utf-8")  # without halves of surrogate pairs
 
 
 class SentenceEncoder:
@@ -105,6 +109,8 @@ class SentenceEncoder:
 
     Raises: ValueError without the library, or if the model cannot be had.
     """
+
+    whole = False
 
     def __init__(self, model: str, device: str | None = None) -> None:
         try:

@@ -63,6 +63,32 @@ def pivot(rows: Sequence[Row]) -> Pivot:
     return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values)
 
 
+def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
+    """Mean, standard deviation and number of seeds of every line, by step: a hundred times the value of the axis.
+
+    Steps are whole numbers in a tracking store: shares become per cent, so that its page draws the curve over eta.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for (line, column), values in table.values.items():
+        step = round(100 * float(column)) if table.axis else 0
+        name = "" if line == "all" else f"/{line}"
+        numbers = {f"mean {METRIC}{name}": mean(values), f"seeds{name}": float(len(values))}
+        if len(values) > 1:
+            numbers[f"sd {METRIC}{name}"] = stdev(values)
+        found.setdefault(step, {}).update(numbers)
+    return found
+
+
+def params_of(cells: Sequence[str]) -> dict[str, str]:
+    """What varied, with its values in order of appearance, and what all cells share."""
+    varied: dict[str, dict[str, None]] = {}
+    for axes in axes_of(cells):
+        for key, value in axes.items():
+            varied.setdefault(key, {})[value] = None
+    shared = [word for word in cells[0].split(" ") if word.lstrip("+").partition("=")[0] not in varied]
+    return {f"varied/{key}": ", ".join(values) for key, values in varied.items()} | {"fixed": " ".join(shared)}
+
+
 def markdown(table: Pivot) -> str:
     """The pivot as the note of a parent run: mean, standard deviation over seeds, number of seeds."""
     heads = [f"{table.axis}={column}" if table.axis else f"test {METRIC}" for column in table.columns]

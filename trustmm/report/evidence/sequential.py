@@ -1,0 +1,195 @@
+"""Seeds one look at a time: a paired t test that may be read at every look, and an e-process for any number of them.
+
+`Looks` says at which numbers of seeds a comparison is read. One constant nominal level holds for all of them (Pocock
+1977); the null distribution of the least p value over the looks comes from a simulation of the very t statistics, so
+that the error over all looks is what was asked for, with any number of seeds, and a comparison that stops early has a p
+value of its own (the chance of a least p at or below the one seen). `e_value` needs no looks declared: a study that is
+prolonged later reads it whenever it likes (Wang and Ramdas, "Anytime-valid t-tests and confidence sequences for
+Gaussian means with unknown variance", 2023, the Gaussian mixture; Ville's inequality).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+# Shapes: S seeds, L looks, D draws of a simulation.
+State = Literal["better", "worse", "equivalent", "futile", "undecided"]
+LEVELS = 2000
+"""Quantiles of the null distribution that are kept, even in the logarithm."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """When a comparison is read, and how often the least p value of all looks falls how low by chance alone."""
+
+    at: tuple[int, ...]
+    """Numbers of seeds, increasing, at least 2."""
+    sided: Literal[1, 2]
+    least_p: NDArray[np.float64]
+    """Quantiles of the least p value over all looks under the null, at `chance`."""
+    chance: NDArray[np.float64]
+
+    def nominal(self, alpha: float) -> float:
+        """The level of each look that makes `alpha` of all: reject where a look's own p is below."""
+        return float(np.interp(alpha, self.chance, self.least_p))
+
+    def p(self, values_S: ArrayLike) -> float:
+        """P value of a comparison that was read at all looks up to len(values): valid wherever it stopped.
+
+        Args:
+            values_S: paired differences by seed, in the order in which they were drawn.
+        """
+        found = [look_p(np.asarray(values_S)[:n], self.sided) for n in self.at if n <= len(np.asarray(values_S))]
+        return float(np.interp(min(found), self.least_p, self.chance)) if found else 1.0
+
+
+def looks(at: Sequence[int], rng: np.random.Generator, *, sided: Literal[1, 2] = 2, num_draws: int = 100_000) -> Looks:
+    """Simulate the null: seeds drawn from one normal distribution of unknown width around 0.
+
+    Args:
+        at: numbers of seeds at which the comparison is read.
+        rng: of the simulation.
+        sided: 2, or 1 where only a gain counts.
+        num_draws: D; the level at 5 % is then exact to about 0.0002.
+
+    Raises: ValueError unless the looks increase from 2 or more.
+    """
+    if not at or at[0] < 2 or any(later <= first for first, later in zip(at, at[1:], strict=False)):
+        raise ValueError(f"looks must be increasing numbers of seeds, the first at least 2, got {list(at)}")
+    least = np.concatenate([_least_p(at, rng, sided, part) for part in _parts(num_draws)])
+    chance = np.concatenate([[0.0], np.geomspace(1 / num_draws, 1.0, LEVELS)])
+    return Looks(tuple(at), sided, np.concatenate([[0.0], np.quantile(least, chance[1:])]), chance)
+
+
+def _parts(total: int, size: int = 20_000) -> list[int]:
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def _least_p(at: Sequence[int], rng: np.random.Generator, sided: int, num_draws: int) -> NDArray[np.float64]:
+    draws_DS = rng.standard_normal((num_draws, at[-1]))
+    least_D = np.ones(num_draws)
+    for n in at:
+        t_D = draws_DS[:, :n].mean(axis=1) / (draws_DS[:, :n].std(axis=1, ddof=1) / np.sqrt(n))
+        p_D = sided * stats.t.sf(np.abs(t_D) if sided == 2 else t_D, n - 1)
+        np.minimum(least_D, p_D, out=least_D)
+    return least_D
+
+
+def look_p(values_S: ArrayLike, sided: Literal[1, 2] = 2) -> float:
+    """P value of one look by itself: a paired t test; 1 where all differences are 0."""
+    values = np.asarray(values_S, dtype=np.float64)
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    if error == 0:
+        return 1.0 if mean == 0 or (sided == 1 and mean < 0) else 0.0
+    t = abs(mean) / error if sided == 2 else mean / error
+    return float(sided * stats.t.sf(t, len(values) - 1))
+
+
+def repeated_interval(values_S: ArrayLike, level: float) -> tuple[float, float]:
+    """Interval of the mean difference that covers it at all looks together, for a nominal `level` of each look."""
+    values = np.asarray(values_S, dtype=np.float64)
+    if len(values) < 2:
+        return -np.inf, np.inf
+    half = stats.t.ppf(1 - level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def e_value(values_S: ArrayLike, *, width: float = 1.0) -> float:
+    r"""Evidence against "no difference" that may be read after every seed: at most 1 on average under the null.
+
+    .. math::  e_n = \sqrt{\tfrac{c}{n + c}}
+               \Bigl(\tfrac{(n + c) V}{(n + c) V - S^2}\Bigr)^{n / 2}, \qquad S = \sum x, \; V = \sum x^2
+
+    Reject where it reaches 1 / alpha, now or at any later time.
+
+    Args:
+        values_S: paired differences by seed.
+        width: standard deviation of the effect, in standard deviations of a difference, that the mixture expects;
+            :math:`c = 1 / width^2`.
+    """
+    values = np.asarray(values_S, dtype=np.float64)
+    n, c, squares = len(values), width**-2, float(values @ values)
+    if squares == 0:
+        return 1.0
+    share = float(values.sum()) ** 2 / squares
+    return float(np.exp(0.5 * np.log(c / (n + c)) - n / 2 * np.log1p(-share / (n + c))))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a comparison asks."""
+
+    alpha: float
+    """Chance of a false verdict over all looks, for this comparison."""
+    margin: float
+    """Differences within -margin and margin count as none; 0 asks for no equivalence."""
+    futility: float = 0.1
+    """A comparison ends as futile where the chance of any verdict at the looks that are left is below this."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A comparison at a look."""
+
+    state: State
+    estimate: float
+    low: float
+    """Of the repeated interval."""
+    high: float
+    p: float
+    """Over all looks so far, see `Looks.p`."""
+    e: float
+    chance: float
+    """Of a verdict at the looks that are left, should the seeds to come be like those there are; NaN once decided."""
+
+
+def read(values_S: ArrayLike, when: Looks, question: Question, rng: np.random.Generator) -> Reading:
+    """What a comparison says at the look that it has reached.
+
+    "equivalent" takes the whole repeated interval within the margin, "better" and "worse" an interval beside 0.
+
+    Args:
+        values_S: paired differences by seed; as many as one of the looks asks for.
+        when: the looks.
+        question: levels and margin.
+        rng: of the look into the future, which decides futility only.
+    """
+    values = np.asarray(values_S, dtype=np.float64)
+    level = when.nominal(question.alpha)
+    low, high = repeated_interval(values, level)
+    state = _state(low, high, look_p(values, when.sided) <= level, float(values.mean()), question.margin)
+    chance = float("nan") if state != "undecided" else _chance(values, when, question, level, rng)
+    if state == "undecided" and (len(values) >= when.at[-1] or chance < question.futility):
+        state = "futile"
+    return Reading(state, float(values.mean()), low, high, when.p(values), e_value(values), chance)
+
+
+def _state(low: float, high: float, significant: bool, mean: float, margin: float) -> State:
+    if -margin < low and high < margin:
+        return "equivalent"
+    if significant:
+        return "better" if mean > 0 else "worse"
+    return "undecided"
+
+
+def _chance(
+    values: NDArray[np.float64], when: Looks, question: Question, level: float, rng: np.random.Generator
+) -> float:
+    """Share of futures with a verdict: mean and spread drawn from what the seeds so far allow, then new seeds."""
+    n, left, draws = len(values), [look for look in when.at if look > len(values)], 500
+    spread_D = values.std(ddof=1) * np.sqrt((n - 1) / rng.chisquare(n - 1, draws))
+    mean_D = values.mean() + spread_D / np.sqrt(n) * rng.standard_normal(draws)
+    decided_D = np.zeros(draws, dtype=bool)
+    future_DS = mean_D[:, None] + spread_D[:, None] * rng.standard_normal((draws, when.at[-1] - n))
+    path_DS = np.concatenate([np.broadcast_to(values, (draws, n)), future_DS], axis=1)
+    for look in left:
+        part_DS = path_DS[:, :look]
+        half_D = stats.t.ppf(1 - level / 2, look - 1) * part_DS.std(axis=1, ddof=1) / np.sqrt(look)
+        centre_D = part_DS.mean(axis=1)
+        decided_D |= np.abs(centre_D) > half_D
+        decided_D |= np.abs(centre_D) + half_D < question.margin
+    return float(decided_D.mean())

@@ -1,0 +1,274 @@
+"""Seeds where they decide something: comparisons are read look by look, and only the undecided ones get more seeds.
+
+The first look is taken everywhere; cells of the base are shared by all comparisons of a row. Then rounds follow, each
+with the next look of every open comparison, the most promising per second first, as long as the budget lasts. A command
+that is repeated takes finished jobs from their folders and comes to the same decisions.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from trustmm.options.checks import Count, Positive, Share, Within, check_value
+from trustmm.report.evidence.sequential import Looks, Question, Reading, looks, read
+from trustmm.report.evidence.statistics import holm
+from trustmm.report.page.evidence import draw_paths, evidence_table
+from trustmm.seeding import stream
+from trustmm.store.files import atomic
+from trustmm.study.evidence_options import EvidenceOptions
+from trustmm.study.space import Space, Value, parse_space
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+
+    from trustmm.sweep.launch import SweepLauncher
+    from trustmm.tracking.mlflow import Status
+
+log = logging.getLogger(__name__)
+LINES, PICTURE = "evidence.jsonl", "evidence.png"
+Cell = tuple[tuple[str, Value], ...]
+"""A job without its seed: keys and values."""
+
+
+@dataclass
+class Comparison:
+    """One row of a study, and the value that is held against the base there."""
+
+    row: Cell
+    base: Cell
+    treated: Cell
+    label: str
+    taken: int = 0
+    """Looks that have been read."""
+    reading: Reading | None = None
+    ended: str = ""
+    """better, worse, equivalent, futile, budget spent or failed; empty while undecided."""
+    path: list[dict[str, Any]] = field(default_factory=list)
+    """A line for every look."""
+
+
+@dataclass
+class Found:
+    """Test values and seconds of finished jobs."""
+
+    values: dict[tuple[Cell, int], float] = field(default_factory=dict)
+    """By cell and seed."""
+    seconds: dict[tuple[Cell, int], float] = field(default_factory=dict)
+
+    def differences(self, comparison: Comparison, seeds: int) -> list[float] | None:
+        """Treated minus base for the first seeds; None where a job failed."""
+        keys = [((comparison.treated, seed), (comparison.base, seed)) for seed in range(seeds)]
+        if any(key not in self.values for pair in keys for key in pair):
+            return None
+        return [self.values[treated] - self.values[base] for treated, base in keys]
+
+    def mean_seconds(self, comparison: Comparison) -> float:
+        """Of a job of the comparison."""
+        cells = (comparison.treated, comparison.base)
+        return float(np.mean([seconds for (cell, _), seconds in self.seconds.items() if cell in cells] or [1.0]))
+
+
+def run_evidence(
+    options: EvidenceOptions, arguments: Sequence[str], folder: Path, launcher: Any, config_loader: "ConfigLoader"
+) -> list[Comparison]:
+    """Run the comparisons of a command until each has ended, and leave what was found in the sweep's folder.
+
+    Args:
+        options: of ``hydra.sweeper``.
+        arguments: overrides of the command line.
+        folder: of the sweep.
+        launcher: one of this package.
+        config_loader: Hydra's.
+
+    Raises: ValueError for impossible options.
+    """
+    from trustmm.sweep.launch import SweepLauncher, alone
+
+    if not isinstance(launcher, SweepLauncher):
+        raise ValueError(
+            "hydra/sweeper=trustmm_evidence needs hydra/launcher=trustmm_pool or hydra/launcher=trustmm_slurm, got "
+            f"{type(launcher).__name__}"
+        )
+    check_options(options)
+    space = parse_space(options.params, arguments, config_loader)
+    comparisons = comparisons_of(space, options)
+    when = looks(options.looks, stream(options.seed, "looks"), sided=1 if options.sided == 1 else 2)
+    level = when.nominal(options.alpha / len(comparisons))
+    log.info("%d comparisons; a look is significant below p = %.4f", len(comparisons), level)
+    status: Status = "KILLED"
+    with alone(folder):
+        try:
+            _rounds(comparisons, space, options, when, launcher)
+            status = "FAILED" if any(each.ended == "failed" for each in comparisons) else "FINISHED"
+        finally:
+            note = leave(comparisons, options, when, folder)
+            launcher.sweep.finish(status, note)
+    return comparisons
+
+
+def check_options(options: EvidenceOptions) -> None:
+    """Raise ValueError that names the key."""
+    checks: dict[str, tuple[Any, Any]] = {
+        "alpha": (options.alpha, Share),
+        "futility": (options.futility, Share),
+        "margin": (options.margin, Share),
+        "max_jobs": (options.max_jobs, Count | None),
+        "max_hours": (options.max_hours, Positive | None),
+        "sided": (options.sided, Literal[1, 2]),
+        "seed": (options.seed, Within("[0, inf)")),
+    }
+    for key, (value, annotation) in checks.items():
+        if key != "seed":
+            check_value(f"hydra.sweeper.{key}", value, annotation)
+
+
+def comparisons_of(space: Space, options: EvidenceOptions) -> list[Comparison]:
+    """Every row of the space with every value that is held against the base.
+
+    Raises: ValueError if the key to compare does not vary, lacks the base, or the seed is an axis.
+    """
+    axes = {axis.key: axis for axis in space.axes}
+    if "seed" in axes:
+        raise ValueError("the study chooses seeds itself: take seed out of hydra.sweeper.params and the command line")
+    if options.compare not in axes:
+        raise ValueError(
+            f"hydra.sweeper.compare={options.compare} must be a key that varies, one of: {', '.join(axes)}"
+        )
+    values = axes[options.compare].values
+    if options.base not in values or len(values) < 2:
+        raise ValueError(
+            f"hydra.sweeper.base={options.base} must be one of at least two values of {options.compare}, got {values}"
+        )
+    found = []
+    for cell in space.cells():
+        if (treated := cell[options.compare]) != options.base:
+            row = {key: value for key, value in cell.items() if key != options.compare}
+            label = " ".join([*(f"{key}={value}" for key, value in row.items()), f"{options.compare}={treated}"])
+            base = cell | {options.compare: options.base}
+            found.append(Comparison(tuple(row.items()), tuple(base.items()), tuple(cell.items()), label))
+    return found
+
+
+def _rounds(
+    comparisons: Sequence[Comparison], space: Space, options: EvidenceOptions, when: Looks, launcher: "SweepLauncher"
+) -> None:
+    found, started = Found(), time.monotonic()
+    while chosen := _affordable(comparisons, found, options, time.monotonic() - started):
+        _run(_jobs(chosen, when, found), space, options, launcher, found)
+        for comparison in chosen:
+            _take_look(comparison, found, options, when, len(comparisons))
+        _settle(comparisons, options)
+
+
+def _affordable(
+    comparisons: Sequence[Comparison], found: Found, options: EvidenceOptions, seconds: float
+) -> list[Comparison]:
+    """The open comparisons whose next look fits the budget, most promising per second first; others end."""
+    waiting = sorted((each for each in comparisons if not each.ended), key=lambda each: -_promise(each, found))
+    spent = options.max_hours is not None and seconds > 3600 * options.max_hours
+    chosen: list[Comparison] = []
+    planned = set(found.seconds)
+    for comparison in waiting:
+        jobs = planned | set(_pairs(comparison, options.looks[comparison.taken]))
+        if spent or (options.max_jobs is not None and len(jobs) > options.max_jobs):
+            comparison.ended = "budget spent"
+        else:
+            chosen.append(comparison)
+            planned = jobs
+    return chosen
+
+
+def _promise(comparison: Comparison, found: Found) -> float:
+    """Chance of a verdict per second of a job; everything is promising before the first look."""
+    if comparison.reading is None:
+        return float("inf")
+    return comparison.reading.chance / found.mean_seconds(comparison)
+
+
+def _pairs(comparison: Comparison, seeds: int) -> Iterator[tuple[Cell, int]]:
+    return ((cell, seed) for seed in range(seeds) for cell in (comparison.base, comparison.treated))
+
+
+def _jobs(chosen: Sequence[Comparison], when: Looks, found: Found) -> list[tuple[Cell, int]]:
+    """What the next looks need and nobody has run, in the order of the comparisons, base cells once."""
+    needed = (key for each in chosen for key in _pairs(each, when.at[each.taken]))
+    return [key for key in dict.fromkeys(needed) if key not in found.seconds]
+
+
+def _run(
+    jobs: Sequence[tuple[Cell, int]],
+    space: Space,
+    options: EvidenceOptions,
+    launcher: "SweepLauncher",
+    found: Found,
+) -> None:
+    from trustmm.sweep.launch import run_all
+
+    words = [[*space.overrides(dict(cell)), f"seed={seed}"] for cell, seed in jobs]
+    tasks = launcher.prepare(words, len(found.seconds))
+    outcomes = run_all(launcher.executor, tasks, launcher.sweep)
+    for key, task, outcome in zip(jobs, tasks, outcomes, strict=True):
+        stored = launcher.sweep.stored(task) if outcome.status == "FINISHED" else None
+        found.seconds[key] = 0.0 if stored is None else float(stored.summary["seconds"])
+        if stored is not None:
+            if options.metric not in stored.summary["test"]:
+                known = ", ".join(stored.summary["test"])
+                raise ValueError(f"hydra.sweeper.metric={options.metric} is no test metric; there are: {known}")
+            found.values[key] = stored.summary["test"][options.metric]
+
+
+def _take_look(
+    comparison: Comparison, found: Found, options: EvidenceOptions, when: Looks, num_comparisons: int
+) -> None:
+    """Read a comparison at its next look; the margin is a share of the base's mean at its first look."""
+    seeds = when.at[comparison.taken]
+    differences = found.differences(comparison, seeds)
+    if differences is None:
+        comparison.ended = "failed"
+        return
+    base = np.mean([found.values[comparison.base, seed] for seed in range(options.looks[0])])
+    question = Question(options.alpha / num_comparisons, options.margin * abs(float(base)), options.futility)
+    comparison.reading = read(differences, when, question, stream(options.seed, "future", comparison.label, str(seeds)))
+    comparison.taken += 1
+    seconds = sum(found.seconds[key] for key in _pairs(comparison, seeds))
+    line = {"comparison": comparison.label, "seeds": seeds, "difference": differences[-1], "seconds": seconds}
+    comparison.path.append(line | asdict(comparison.reading) | {"margin": question.margin})
+    comparison.ended = "" if comparison.reading.state == "undecided" else comparison.reading.state
+    log.info(
+        "%s: %d seeds, difference %+.5f [%+.5f, %+.5f], p %.3f: %s",
+        *(comparison.label, seeds, comparison.reading.estimate, comparison.reading.low, comparison.reading.high),
+        *(comparison.reading.p, comparison.reading.state),
+    )
+
+
+def _settle(comparisons: Sequence[Comparison], options: EvidenceOptions) -> None:
+    """Holm over all comparisons: one that the others' verdicts leave room for need not wait for its own level."""
+    read_ones = [each for each in comparisons if each.reading is not None]
+    missing = len(comparisons) - len(read_ones)
+    adjusted = holm([each.reading.p for each in read_ones if each.reading is not None] + [1.0] * missing)
+    for comparison, p in zip(read_ones, adjusted, strict=False):
+        assert comparison.reading is not None
+        if comparison.ended in ("", "futile") and p <= options.alpha:
+            comparison.ended = "better" if comparison.reading.estimate > 0 else "worse"
+        if comparison.path:
+            comparison.path[-1] |= {"p_holm": float(p), "ended": comparison.ended}
+
+
+def leave(comparisons: Sequence[Comparison], options: EvidenceOptions, when: Looks, folder: Path) -> str:
+    """Write ``evidence.jsonl``, a line for every look, and the picture of the paths; the table as Markdown."""
+    lines = [line for comparison in comparisons for line in comparison.path]
+    if not lines:
+        return ""
+    nominal = when.nominal(options.alpha / len(comparisons))
+    head: Mapping[str, Any] = asdict(options) | {"nominal": nominal, "comparisons": len(comparisons)}
+    with atomic(folder / LINES) as path:
+        path.write_text("".join(json.dumps(line) + "\n" for line in (head, *lines)), encoding="utf-8")
+    paths = {each.label: (each.path, each.ended) for each in comparisons if each.path}
+    draw_paths(paths, options.metric).savefig(folder / PICTURE)
+    return evidence_table(paths, options.metric, nominal)
