@@ -121,8 +121,7 @@ class SlurmExecutor:
         """Find the jobs of an earlier controller that still wait or run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._submitit = _submitit_executor(self.folder, self.options, self.name)
-        if self._ledger.is_file():
-            kept = read_json(self._ledger, _is_ledger) or {}
+        if kept := self._earlier():
             states = self._states_at_last(list(kept.values()))
             found = {job_id: states.get(slurm_id) for job_id, slurm_id in kept.items()}
             alive = {job_id for job_id, state in found.items() if state and state.active and state.name == self.name}
@@ -207,6 +206,10 @@ class SlurmExecutor:
             except SlurmSilent as error:
                 log.warning("Slurm does not answer, waiting: %s", error)
                 time.sleep(self.options.poll)
+
+    def _earlier(self) -> dict[str, str]:
+        """Jobs of earlier controllers, by identity."""
+        return read_json(self._ledger, _is_ledger) or {}
 
     @property
     def _ledger(self) -> Path:
