@@ -21,6 +21,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     option = re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)$", message)
     if option is not None:
         return unknown_option(option[1], option[2], option[3].split())
+    if message.startswith("Config group override must be"):
+        odd = [word for word in arguments if re.fullmatch(r"(\w+)=.*", word) and word.split("=")[0] in STAGES]
+        odd = [word for word in odd if not re.fullmatch(r"\w+=[A-Za-z_]\w*", word) or word.endswith("=null")]
+        return f"{' '.join(odd)}: a group must be one of its options, by name"
     wrong = re.search(r"Could not override '([^']+)'", message)
     if wrong is None:
         return message

@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep, Sweep, Transformer
+from hydra.core.override_parser.types import (
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Sweep,
+    Transformer,
+)
 
 from trustmm.options.ranges import use_exact_ranges
 
@@ -141,8 +149,16 @@ def _axis(override: Override) -> Axis:
 
 def _typed(value: Any) -> Any:
     """A choice as it goes into an override: text keeps its quotes where it would not be one word without them."""
-    if isinstance(value, QuotedString):
-        return value.text if re.fullmatch(r"[A-Za-z_/.-][\w/.-]*", value.text) else value.with_quotes()
+    text = value.text if isinstance(value, QuotedString) else value  # Hydra takes the quotes off within choice(...)
+    if isinstance(text, str):
+        plain = re.fullmatch(r"[A-Za-z_/.-][\w/.-]*", text) and text.lower() not in (
+            "true",
+            "false",
+            "null",
+            "nan",
+            "inf",
+        )
+        return text if plain else QuotedString(text, Quote.single).with_quotes()
     return Transformer.encode(value)
 
 

@@ -1,6 +1,5 @@
 """A Slurm that refuses for the moment: waited for and tried again, never the end of a sweep."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from trustmm.sweep.worker import Assignment
 REFUSALS = [
     "sbatch: error: AssocMaxSubmitJobLimit",
     "sbatch: error: QOSMaxSubmitJobPerUserLimit",
-    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, size and/or time limits)",
     "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
     "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
     "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
@@ -73,13 +72,13 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     found = Cluster()
     for name, do in (("_sbatch", found.sbatch), ("job_states", found.states), ("cancel", found.cancel)):
         monkeypatch.setattr(engine, name, do)
     monkeypatch.setattr(engine, "_submitit_executor", lambda *arguments: None)
     monkeypatch.setattr(engine, "LONGEST_PAUSE", 0.05)
-    yield found
+    return found
 
 
 def executor(folder: Path) -> SlurmExecutor:
