@@ -109,8 +109,12 @@ def journal(swept: Path) -> tuple[Path, Callable[[], Any]]:
 
 
 OWN = {file.__name__: file for file in (result, history, cells, outcome, checkpoint, ledger, journal)}
-HARMLESS = {("history", "cut"), ("journal", "empty"), ("history", "empty"), ("cells", "cut"), ("journal", "cut")}
-"""A last line that a kill cut short is expected, and no file is damaged for it."""
+HARMLESS = {
+    *(("history", damage) for damage in ("cut", "empty", "garbage")),
+    *(("journal", damage) for damage in ("cut", "empty")),
+    ("cells", "cut"),
+}
+"""A last line that a kill cut short is expected, and no file is damaged for it; so is garbage without one."""
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -132,7 +136,7 @@ def test_a_damaged_file_is_named_set_aside_and_not_used(
     assert lines[0].startswith(f"{path} is damaged (")
     assert "\n" not in lines[0]
     assert path.with_name(f"{path.name}.damaged").exists()
-    assert not path.exists()
+    assert not path.exists() or file == "journal", "Optuna has made a new one"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -123,7 +123,7 @@ def test_bad_values_are_one_line(config: DictConfig, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_every_key_with_every_bad_value(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = check_many(config, 10_000, monkeypatch)
+    counts = check_many(config, int(os.environ.get("TRUSTMM_FUZZ", "10000")), monkeypatch)
     sys.__stderr__.write(f"fuzz: {sum(counts.values())} inputs, {dict(counts)}\n")
 
 
