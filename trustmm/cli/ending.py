@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from trustmm.process.signals import Terminated
+from trustmm.process.signals import GOES_ON, Terminated
 from trustmm.tracking.redact import public
 
-GOES_ON = "the same command goes on where this one ended"
 _PATH_KEYS = {"output_dir": "outputs", "cache_dir": "outputs/cache"}
 """Options that are folders, with their defaults."""
 
