@@ -140,3 +140,15 @@ def test_scancel_of_a_silent_controller_is_no_success(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(SlurmSilent, match="Unable to contact"):
         cancel(["7_0"])
+
+
+@pytest.mark.parametrize(("said", "kind"), [(REFUSALS[0], SlurmSilent), ("invalid partition specified", ValueError)])
+def test_a_refusal_of_sbatch_is_told_by_what_it_says(said: str, kind: type[Exception], tmp_path: Path) -> None:
+    utils = pytest.importorskip("submitit.core.utils")
+
+    def refuse(command: str) -> None:
+        raise utils.FailedJobError(said)
+
+    submitit = SimpleNamespace(folder=tmp_path / "logs", parameters={}, python="python", _submit_command=refuse)
+    with pytest.raises(kind, match=said.split()[-1]):
+        engine._sbatch(submitit, tmp_path, 1)
