@@ -64,8 +64,8 @@ def build_cell(config: DictConfig, choices: Mapping[str, str]) -> Cell:
 
 def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     """All stages, built and range-checked before any data are read: the job, the reader of its data, the tracking."""
-    for key, kind in TOP.items():
-        check_value(key, config[key], kind)
+    for key in TOP.keys() & config.keys():
+        check_value(key, config[key], TOP[str(key)])
     stages = {group: build(config, group) for group in STAGES}
     from trustmm.job import Job
 
