@@ -130,6 +130,7 @@ def test_every_key_with_every_bad_value(config: DictConfig, monkeypatch: pytest.
 SPECIMENS = [
     ("resume=5", "resume must be true or false, got 5"),
     ("training.optimizer=null", "training.optimizer must be an option with a _target_, got None"),
+    ("training.optimizer.fused=[1,a]", "training.optimizer.fused must be true or false or null, got [1, 'a']"),
     ("training.optimizer=5", "training.optimizer must be an option with a _target_, got 5"),
     ("tracking.uri=sqlite+nope:///x.db", "tracking.uri must be a database file"),
     ("backbone=mgnc", "did you mean backbone=mgcn?"),

@@ -61,7 +61,7 @@ def _checked_node(options: Mapping[str, Any], key: str) -> dict[str, Any]:
     for name, value in named.items():
         if name in RUNTIME or name.startswith("_") or (name not in parameters and not takes_any):
             raise ValueError(unknown_key(f"{key}.{name}", [f"{key}.{known}" for known in parameters]))
-        if name in parameters and target.__module__.startswith("trustmm.") and not _is_node(value):
+        if name in parameters and not _is_node(value):
             result[name] = check_value(f"{key}.{name}", value, parameters[name].annotation)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     missing = required - named.keys() - (RUNTIME if options.get("_partial_") else set())
