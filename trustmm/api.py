@@ -64,7 +64,7 @@ class Result:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch of the prior and of the backbone."""
-        return read_history(self.folder / "history.jsonl")
+        return read_history(self.folder)
 
     def __repr__(self) -> str:
         metrics = " ".join(f"{name}={self.metrics[name]:.4f}" for name in ("recall@10", "ndcg@10"))

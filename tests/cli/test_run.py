@@ -37,7 +37,7 @@ def trustmm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["backbone=lightgcn", "backbone.num_layer=2"], "did you mean backbone.num_layers"),
         (["dataset=sports"], "dataset.root is not set: give the folder that holds sports/sports.inter"),
         (["dataset=folder", "dataset.root=."], "dataset.name must be given"),
-        (["backbone=freedum"], "Could not find 'backbone/freedum'"),
+        (["backbone=freedum"], "unknown option backbone=freedum; did you mean backbone=freedom?"),
         (["corruption.eta_of.smell=0.2", "tracking=none"], "no such modality, only ['textual', 'visual']"),
         (["rectifier=mr", "rectifier.rho=half"], "rectifier.rho must be a number or paper or drop or estimate"),
         (["rectifier=mr", "rectifier.k=41", *TINY[:3], "tracking=none"], "rectifier.k must be at most the 40 items"),

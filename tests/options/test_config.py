@@ -8,6 +8,7 @@ from hydra.errors import ConfigCompositionException  # noqa: TID251
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.options.config import STAGES, JobConfig, config_folder, register
+from trustmm.run.cell import build_stages
 
 
 @functools.cache
@@ -93,10 +94,10 @@ def test_unknown_keys_elsewhere_are_refused_at_composition(override: str) -> Non
         composed(override)
 
 
-@pytest.mark.parametrize("override", ["seed=half", "resume=7.5", "seed=0.5"])
+@pytest.mark.parametrize("override", ["seed=half", "resume=7.5", "seed=0.5", "resume=5", "seed=true", "output_dir=5"])
 def test_frame_is_typed(override: str) -> None:
-    with pytest.raises(ConfigCompositionException):
-        composed(override)
+    with pytest.raises(ValueError, match=f"^{override.partition('=')[0]} must be "):
+        build_stages(composed(override))
 
 
 def sweep_id(*overrides: str) -> str:

@@ -1,5 +1,6 @@
 """A study: steady, resumable, refusing what would mix two questions."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_steady_state_keeps_every_slot_busy_and_tells_at_once(tmp_path: Path) ->
     told: list[int] = []
     jobs = Jobs(tmp_path, hill, slots=3, order=lambda waiting: waiting - 1)
     jobs.record = lambda task, outcome: told.append((task.number, len(jobs.started)))  # type: ignore[assignment,func-returns-value]
-    study = study_of(jobs, n_trials=9)
+    study = study_of(jobs, n_trials=9, parallel=3)
     assert jobs.most == 3
     assert len(asked(study)) == 9
     assert [started for _, started in told] == [3, 4, 5, 6, 7, 8, 9, 9, 9], "a slot was left empty while one job ran on"
@@ -375,3 +376,66 @@ def test_label_of_a_variant_is_one_folder(tmp_path: Path) -> None:
         ("experiment=tuned_a",),
         ("experiment=tuned_b",),
     ]
+
+
+def test_a_sampler_that_learns_asks_in_rounds_however_many_slots_there_are(tmp_path: Path) -> None:
+    learning, drawing, bounded = (Jobs(tmp_path / name, hill, slots=64) for name in ("tpe", "random", "own"))
+    study_of(learning, sampler="tpe", n_trials=30)
+    study_of(drawing, sampler="random", n_trials=30)
+    study_of(bounded, sampler="random", n_trials=30, parallel=4)
+    assert (learning.most, drawing.most, bounded.most) == (6, 30, 4)
+
+
+def test_a_combination_that_fails_in_preparation_is_told_failed_and_not_asked_again(tmp_path: Path) -> None:
+    def refuses(values: dict[str, str]) -> str:
+        return "x and y do not go together" if (values["x"], values["y"]) == ("2", "1") else ""
+
+    params = {"x": "choice(1,2,3)", "y": "choice(1,2,3)"}
+    for _ in range(2):
+        jobs = Jobs(tmp_path, lambda values: finished(recall_at_10=float(values["x"])))
+        jobs.refused = refuses
+        study = study_of(jobs, params, sampler="grid", n_trials=None)
+    assert len(asked(study)) == 8
+    failed = [trial for trial in study.get_trials() if trial.state.name == "FAIL"]
+    assert {trial.user_attrs["error"] for trial in failed} == {"x and y do not go together"}
+    assert len(failed) == 2, "once in each session"
+    assert not asked(study, "RUNNING", "WAITING")
+
+
+def test_lease_is_renewed_while_the_engine_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trustmm.study.storage.LEASE_SECONDS", 0.4)
+    ages: list[float] = []
+
+    class Slow(Jobs):
+        def wait(self, timeout: float | None = None) -> Any:
+            time.sleep(0.6)  # a slow scontrol
+            study = open_study(StudyOptions(n_trials=2), parse_space(LINE, ()), self.folder / "study")
+            ages.append(time.time() - study.user_attrs["controller"]["time"])
+            return super().wait(timeout)
+
+    study_of(Slow(tmp_path, hill), n_trials=2)
+    assert max(ages) < 0.4
+
+
+def test_choices_that_need_their_quotes_keep_them() -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    space = parse_space({}, ["dataset.root=choice('/a,b (v1)','/c','it\\'s')"])
+    (axis,) = space.axes
+    words = [word for cell in space.cells() for word in space.overrides(cell)]
+    values = [override.value() for override in OverridesParser.create().parse_overrides(words)]
+    assert values == ["/a,b (v1)", "/c", "it's"]
+    assert axis.choices[1] == "/c"
+
+
+def test_a_sampler_changed_half_way_is_named_and_its_importances_warn(tmp_path: Path) -> None:
+    from trustmm.study.summary import describe_study, make_report
+
+    study_of(Jobs(tmp_path, hill), sampler="random", n_trials=6)
+    options = StudyOptions(n_trials=12, sampler="tpe")
+    study = study_of(Jobs(tmp_path, hill), sampler="tpe", n_trials=12)
+    report = make_report(study, options, parse_space(LINE, ()), tmp_path / "study", complete=True)
+    assert report.sampler == "tpe, seed 0 (changed half-way: other trials are of random)"
+    text = describe_study(report, ["trustmm"])
+    assert "changed half-way: other trials are of random" in text
+    assert "Warning: trials of random and tpe together" in text

@@ -18,7 +18,8 @@ from sqlalchemy import event
 
 from trustmm.process.signals import Terminated
 from trustmm.tracking.mlflow import DatasetInfo, MLflowTracking, NoTracking, TrackingError
-from trustmm.tracking.mlflow_run import connect, legal_names, public
+from trustmm.tracking.mlflow_run import connect, legal_names
+from trustmm.tracking.redact import public
 
 ROOT = Path(__file__).parents[2]
 
@@ -310,13 +311,16 @@ def test_a_store_that_breaks_costs_one_warning_and_no_training(tmp_path, caplog)
             run.log_metrics({"loss": 1.0}, step)
         database.execute("ALTER TABLE gone RENAME TO metrics")
         run.log_metrics({"loss": 0.5}, 3)
+        run.log_files(tmp_path / "absent" / "for ever")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "could not log metrics, going on without it" in caplog.text
     assert "\n" not in caplog.records[0].message
     ended = get(store, run.run_id)
     assert ended.info.status == "FINISHED"
     assert ended.data.metrics == {"loss": 0.5}
-    assert ended.data.tags["tracking_failures"] == "3"
+    history = connect(store.uri).get_metric_history(run.run_id, "loss")
+    assert {(point.step, point.value) for point in history} == {(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.5)}
+    assert ended.data.tags["tracking_failures"] == "1", "what was refused once is published at the end"
     assert store.find("abc") is None, "a run with holes is not a finished record"
 
 

@@ -200,7 +200,9 @@ def test_damaged_checkpoint_is_ignored_with_a_warning(
     checkpoint.path.write_bytes(damage(bytearray(checkpoint.path.read_bytes())))
     with caplog.at_level(logging.WARNING):
         assert checkpoint.load() is None
-    assert f"ignored the checkpoint {checkpoint.path}, which is damaged" in caplog.text
+    assert f"{checkpoint.path} is damaged (" in caplog.text
+    assert not checkpoint.path.exists()
+    assert checkpoint.path.with_name("checkpoint.pt.damaged").exists()
 
 
 def test_foreign_checkpoint_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

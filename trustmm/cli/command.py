@@ -5,6 +5,7 @@ import sys
 from typing import NamedTuple
 
 from trustmm import __version__
+from trustmm.process.signals import GOES_ON
 
 
 class Command(NamedTuple):
@@ -56,7 +57,14 @@ def main() -> None:
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
         sys.argv[1:] = words[1:]
-    importlib.import_module(COMMANDS[name].module).main()
+    try:
+        from trustmm.cli.ending import one_sentence
+
+        with one_sentence():
+            importlib.import_module(COMMANDS[name].module).main()
+    except KeyboardInterrupt:  # within the first imports
+        sys.stderr.write(f"trustmm: interrupted; {GOES_ON}\n")
+        raise SystemExit(130) from None
 
 
 def help_text() -> str:

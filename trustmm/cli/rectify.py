@@ -159,7 +159,7 @@ def write_trust(
     """
     from trustmm.rectifier.mr import Repair
     from trustmm.rectifier.trust import words
-    from trustmm.report.suspects import mismatch_frame, reliability_figure, suspects_page
+    from trustmm.run.suspects import mismatch_frame, reliability_figure, suspects_page
 
     trust = {m: one.trust for m, one in repairs.items() if not isinstance(one, Repair) and one.trust is not None}
     if not trust:

@@ -10,13 +10,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from trustmm.cli.ending import leave, one_sentence
 from trustmm.cli.pages import job_page
+from trustmm.cli.words import enter
 from trustmm.options.config import config_folder, register
 from trustmm.options.explain import explain
-from trustmm.process.signals import Terminated, termination_as_exception
+from trustmm.process.signals import termination_as_exception
 from trustmm.run.cell import build_cell, build_stages
 from trustmm.run.reuse import run_or_reuse
 from trustmm.sweep.launch import JobsFailed
+from trustmm.tracking.redact import resolve_secrets
 
 __all__ = ["build_stages", "main", "run", "run_command"]
 
@@ -36,19 +39,32 @@ def run_command(do: Callable[[DictConfig], None], config_name: str) -> None:
         config_name: YAML file in ``conf/`` that the configuration starts from.
     """
     register()
+    resolve_secrets()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach the lines below instead of being printed by Hydra
-    command = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(do)
-    try:
-        with termination_as_exception():
-            command()
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(explain(error, sys.argv[1:]))
-    except (ValueError, ArithmeticError, JobsFailed) as error:
-        _exit(str(error))
-    except KeyboardInterrupt:
-        _exit("interrupted", status=130)
-    except Terminated:
-        _exit("terminated", status=143)
+    with one_sentence():
+        try:
+            with termination_as_exception():
+                enter()
+                _compose_and(do, config_name)
+        except (HydraException, OmegaConfBaseException) as error:  # some of Hydra's are OSErrors, too
+            leave(explain(error, sys.argv[1:]))
+        except (ValueError, ArithmeticError, JobsFailed) as error:
+            leave(str(error))
+
+
+def _compose_and(do: Callable[[DictConfig], None], config_name: str) -> None:
+    """Hydra's `main`; an error of `do` passes it by, or Hydra would print the overrides before it."""
+    errors: list[Exception] = []
+
+    def task(config: DictConfig) -> None:
+        try:
+            do(config)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(task)()
+    if errors:
+        raise errors[0]
 
 
 def run(config: DictConfig) -> None:
@@ -74,8 +90,3 @@ def say(line: str) -> None:
     """One line on standard output, at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _exit(message: str, status: int = 1) -> None:
-    sys.stderr.write(f"trustmm: {message}\n")
-    raise SystemExit(status)

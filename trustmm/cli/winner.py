@@ -8,6 +8,7 @@ with: each chooses backbone, data and rectifier, and sets what was tuned. Afterw
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def write_winners(folder: Path, to: Path) -> list[Path]:
         raise ValueError(f"{folder} holds no {SUMMARY}; give the folder of a sweep with hydra/sweeper=trustmm_optuna")
     options: dict[str, str] = {}
     for path in found:
-        study = json.loads(path.read_text(encoding="utf-8"))
+        study = _read_study(path)
         _refuse_unfinished(study)
         name = winner_name(study)
         if name in options:
@@ -98,6 +99,37 @@ def _is_tuned(key: str, choices: Mapping[str, str]) -> bool:
     """Whether a key is a hyper-parameter of the winner: no seed, no group, nothing of a repair that is not there."""
     idle = choices["rectifier"] == "none" and key.startswith("rectifier.")
     return not (idle or key in choices or key.split(".")[-1] == "seed")
+
+
+def _read_study(path: Path) -> dict[str, Any]:
+    """A study's summary, which may come from somebody else: names stay names, texts stay on their line.
+
+    Raises: ValueError that names the file.
+    """
+    try:
+        study: dict[str, Any] = json.loads(path.read_bytes())
+        for best in study["best"]:
+            names = [*(best["choices"][group] for group in CHOSEN), *best["choices"], best["job_id"]]
+            names += [best["choices"][key] for key in best["params"] if key in best["choices"]]
+            _allow(names, r"\w[\w./-]*")
+            _allow([best["choices"][group] for group in CHOSEN], r"\w[\w-]*")
+            _allow([key.lstrip("+") for key in best["params"]], r"[A-Za-z_][\w.]*(/\w+)*")
+            _allow([value for value in best["params"].values() if not isinstance(value, bool | int | float)], r"[^$]*")
+            _allow([*best["overrides"], str(best["trial"])], r"[^\n\r]*")
+            dict(best["values"])
+        _allow([study["name"], study["sampler"]], r"[^\n\r]*")
+        _allow(study["metrics"], r"\w+@\d+")
+        {name: int(study["trials"][name]) for name in ("finished", "pruned")}
+        bool(study["complete"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not the summary of a study: {type(error).__name__} {error}") from error
+    return study
+
+
+def _allow(texts: Sequence[Any], pattern: str) -> None:
+    for text in texts:
+        if not isinstance(text, str) or not re.fullmatch(pattern, text) or ".." in text.split("/"):
+            raise ValueError(f"{text!r} does not belong there")
 
 
 def _refuse_unfinished(study: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _checked_node(options: Mapping[str, Any], key: str) -> dict[str, Any]:
     for name, value in named.items():
         if name in RUNTIME or name.startswith("_") or (name not in parameters and not takes_any):
             raise ValueError(unknown_key(f"{key}.{name}", [f"{key}.{known}" for known in parameters]))
-        if name in parameters and is_ours(target.__module__) and not _is_node(value):
+        if name in parameters and not _is_node(value):
             result[name] = check_value(f"{key}.{name}", value, parameters[name].annotation)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     missing = required - named.keys() - (RUNTIME if options.get("_partial_") else set())
@@ -99,7 +99,7 @@ def unknown_key(key: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     group = key.rpartition(".")[0]
     near = [name for name in known if name.startswith(f"{group}.")] if group else known
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"there are: {', '.join(near[:20])}"
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"there are: {', '.join((near or known)[:20])}"
     return f"unknown key {key}; {hint}"
 
 

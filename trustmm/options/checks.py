@@ -54,6 +54,12 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
 
 def _check_plain(key: str, value: Any, kind: Any) -> Any:
     if kind not in _WORDS:
+        if (
+            kind is not Any
+            and isinstance(kind, type)
+            and (value is None or isinstance(value, int | float | str | list))
+        ):
+            raise ValueError(f"{key} must be an option with a _target_, got {value!r}")
         return value
     matches = isinstance(value, int | float) if kind is float else isinstance(value, kind)
     if not matches or (isinstance(value, bool) and kind is not bool):

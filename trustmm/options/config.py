@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from trustmm.options.ranges import use_exact_ranges
 from trustmm.store.digest import digest
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
@@ -15,7 +16,10 @@ STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "tr
 
 @dataclass
 class JobConfig:
-    """Top level of a configuration. A group's keys are those of its option's constructor, see `build`."""
+    """Top level of a configuration. A group's keys are those of its option's constructor, see `build`.
+
+    Types are checked by `build_stages`, which takes ``resume=5`` for a mistake where OmegaConf would see true.
+    """
 
     dataset: Any = MISSING
     corruption: Any = MISSING
@@ -26,11 +30,11 @@ class JobConfig:
     training: Any = MISSING
     evaluation: Any = MISSING
     tracking: Any = MISSING
-    seed: int = 0
-    resume: bool = True
-    keep_model: bool | None = None
-    output_dir: str = "outputs"
-    cache_dir: str = "${output_dir}/cache"
+    seed: Any = 0
+    resume: Any = True
+    keep_model: Any = None
+    output_dir: Any = "outputs"
+    cache_dir: Any = "${output_dir}/cache"
     cache_limit: Any = MISSING
 
 
@@ -48,7 +52,8 @@ def config_folder() -> Path:
 
 
 def register() -> None:
-    """Tell Hydra the schema, the nodes that take any name, and the resolver that names a sweep."""
+    """Tell Hydra the schema, the nodes that take any name, the resolver that names a sweep, and how ranges count."""
+    use_exact_ranges()
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
     store.store(name="rectify_schema", node=RectifyConfig)

@@ -1,5 +1,6 @@
 """Hydra's errors in the words of somebody who mistyped a key or a value."""
 
+import difflib
 import re
 from typing import Any
 
@@ -16,19 +17,39 @@ def explain(error: Exception, arguments: list[str]) -> str:
     """Hydra's error in the words of somebody who mistyped a key or value; other messages stay."""
     if isinstance(error.__cause__, ValueError):
         return str(error.__cause__)
-    message = str(error).split("\nConfig search path:")[0]
+    message = " ".join(str(error).split("\nConfig search path:")[0].split())
+    option = re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)$", message)
+    if option is not None:
+        return unknown_option(option[1], option[2], option[3].split())
+    if message.startswith("Config group override must be"):
+        odd = [word for word in arguments if re.fullmatch(r"(\w+)=.*", word) and word.split("=")[0] in STAGES]
+        odd = [word for word in odd if not re.fullmatch(r"\w+=[A-Za-z_]\w*", word) or word.endswith("=null")]
+        return f"{' '.join(odd)}: a group must be one of its options, by name"
     wrong = re.search(r"Could not override '([^']+)'", message)
     if wrong is None:
         return message
+    known = known_keys(_composed(arguments, hydra=wrong[1].startswith("hydra.")))
+    return unknown_key(wrong[1].partition("@")[0], known)
+
+
+def unknown_option(group: str, option: str, known: list[str]) -> str:
+    """A message that names the nearest options of a group."""
+    nearest = difflib.get_close_matches(option, known, n=2, cutoff=0.6)
+    near = f"did you mean {' or '.join(f'{group}={name}' for name in nearest)}? " if nearest else ""
+    return f"unknown option {group}={option}; {near}there are: {', '.join(known)}"
+
+
+def _composed(arguments: list[str], *, hydra: bool) -> DictConfig:
+    """The configuration with the groups that the command line chose, as far as they are there."""
     register()
     GlobalHydra.instance().clear()
-    chosen = [word for word in arguments if re.fullmatch(r"\w+=\w+", word)]
+    groups = {*STAGES, "hydra/launcher", "hydra/sweeper"}
+    chosen = [word for word in arguments if re.fullmatch(r"[\w/]+=\w+", word) and word.split("=")[0] in groups]
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         try:
-            config = compose("config", overrides=[word for word in chosen if word.split("=")[0] in STAGES])
+            return compose("config", overrides=chosen, return_hydra_config=hydra)
         except HydraException:
-            config = compose("config")
-    return unknown_key(wrong[1], known_keys(config))
+            return compose("config", return_hydra_config=hydra)
 
 
 def known_keys(config: DictConfig) -> list[str]:

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 _TERM, _INT = signal.SIGTERM, signal.SIGINT
 _reasons: list[str] = []
+GOES_ON = "the same command goes on where this one ended"
+"""What an interrupted command says last."""
 
 
 class Terminated(BaseException):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume", "keep_model"})
 """Top-level keys that say where and how a job is kept."""
+TOP: Mapping[str, Any] = {"seed": Seed, "resume": bool, "output_dir": str, "cache_dir": str}
+"""What the top-level keys may be."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
 
@@ -60,7 +62,8 @@ def build_cell(config: DictConfig, choices: Mapping[str, str]) -> Cell:
 
 def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
     """All stages, built and range-checked before any data are read: the job, the reader of its data, the tracking."""
-    check_value("seed", config.seed, Seed)
+    for key in TOP.keys() & config.keys():
+        check_value(key, config[key], TOP[str(key)])
     stages = {group: build(config, group) for group in STAGES}
     from trustmm.job import Job
 
@@ -103,8 +106,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def public_config(config: DictConfig) -> dict[str, Any]:
     """The configuration as it may be read by others: addresses without passwords."""
-    from trustmm.tracking.mlflow_run import public
+    from trustmm.tracking.redact import public_values
 
-    plain = plain_config(config)
-    tracking = {key: public(value) if isinstance(value, str) else value for key, value in plain["tracking"].items()}
-    return plain | {"tracking": tracking}
+    found: dict[str, Any] = public_values(plain_config(config))
+    return found

@@ -1,5 +1,6 @@
 """A job as its run in the tracking store sees it: tags and parameters first, then epochs, then what it found."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -8,23 +9,41 @@ from omegaconf import DictConfig
 
 from trustmm import __version__
 from trustmm.run.cell import UNSCIENTIFIC, Cell, plain_config
+from trustmm.training.course import Epoch
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import Run
-    from trustmm.training.course import Epoch
+
+log = logging.getLogger(__name__)
 
 
 MakePage = Callable[["Stored"], str]
 """Draws the figures of a finished job into its folder, and returns its page as Markdown."""
 
 
-def publish(stored: "Stored", tracked: "Run", page: MakePage) -> None:
-    """Final numbers, files and figures of a finished job, as its run in the tracking store."""
-    if tracked.run_id is None:
+def publish(stored: "Stored", tracked: "Run", page: MakePage, *, anew: bool = False) -> None:
+    """Final numbers, files and figures of a finished job, as its run in the tracking store.
+
+    Args:
+        stored: the job, which counts as finished whatever goes wrong here.
+        tracked: its run.
+        page: draws it.
+        anew: whether the run knows nothing of the epochs, which an earlier process had.
+    """
+    if not tracked.kept:
         return
-    note = page(stored)
+    from trustmm.store.job_folder import read_history
+
+    note = ""
+    try:
+        note = page(stored)
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        log.warning("the job is finished, but its figures are not drawn: %s", error)
+    for line in read_history(stored.folder) if anew else ():
+        stage, number = line.pop("stage"), line["epoch"]
+        tracked.log_metrics(epoch_metrics(stage, Epoch(**line)), step=number)
     summary = stored.summary
     metrics = {f"test/{name}": value for name, value in summary["test"].items()}
     metrics |= {f"best_valid/{name}": value for name, value in summary["valid"].items()}

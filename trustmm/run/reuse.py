@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from trustmm.run.cell import Cell, identity_facts, open_cache, public_config
 from trustmm.run.environment import environment
 from trustmm.run.publish import MakePage, epoch_metrics, publish, tracked_run
-from trustmm.store.files import locked
+from trustmm.store.files import atomic, locked
 from trustmm.store.job_folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run_or_reuse(
             on_run(tracked.run_id)
             if stored is None:
                 stored = execute(cell, data, facts, folder, tracked)
-            publish(stored, tracked, page)
+            publish(stored, tracked, page, anew=bool(reused))
         return Finished(stored, tracked.run_id)
 
 
@@ -131,9 +131,11 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
         keep = partial(save_weights, folder) if cell.config.keep_model else None
         result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint, on_model=keep)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    with atomic(folder / "config.yaml") as path:
+        path.write_text(text, encoding="utf-8")
     if data.provenance is not None:
-        (folder / "dataset.json").write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
+        with atomic(folder / "dataset.json") as path:
+            path.write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
     inputs = {entry.key: asdict(entry) for entry in cache.handed}
     times = {"seconds": time.time() - started, "ended": datetime.now(UTC).isoformat()}
     summary = dict(facts) | summary_of(result) | {"inputs": list(inputs.values())} | times

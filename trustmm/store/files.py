@@ -1,11 +1,30 @@
-"""Files that several processes share: locks that die with their holder, and writes that are whole or absent."""
+"""Files that several processes share: locks that die with their holder, and writes that are whole or absent.
+
+No file is opened through a symbolic link: in a folder that others may write to, a link could lead anywhere.
+"""
 
 import fcntl
+import json
+import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
+
+log = logging.getLogger(__name__)
+DAMAGED = ".damaged"
+"""Added to the name of a file that could not be read and was set aside."""
+
+
+def open_no_link(path: Path, mode: str) -> IO[Any]:
+    """`open`, but of a symbolic link an OSError; a new file has the rights that the umask leaves."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+    return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
 
 
 @contextmanager
@@ -17,7 +36,7 @@ def locked(path: Path, *, holder: str = "", on_wait: Callable[[str], None] | Non
         holder: who we are, for those who wait.
         on_wait: told who has the lock, if somebody has.
     """
-    with path.open("a+", encoding="utf-8") as handle:
+    with open_no_link(path, "a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -25,21 +44,62 @@ def locked(path: Path, *, holder: str = "", on_wait: Callable[[str], None] | Non
             if on_wait is not None:
                 on_wait(handle.read() or "another process")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.truncate(0)
-        handle.write(holder)
-        handle.flush()
+        os.ftruncate(handle.fileno(), 0)
+        with suppress(OSError):  # on a full disk a lock holds without its holder's name
+            os.write(handle.fileno(), holder.encode())
         yield
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends, and vanishes when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    """A temporary path beside `path` that takes its place when the block ends, and vanishes when it fails.
+
+    Raises: OSError that names `path`, such as "No space left on device".
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}{path.suffix}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the block without a file's name gets `path`: a full disk says so of no file."""
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+
+
+def read_json(path: Path, is_valid: Callable[[Any], bool]) -> Any | None:
+    """The values of one of our own files; None where there is none, or a damaged one, which is then set aside.
+
+    Args:
+        path: of the file.
+        is_valid: whether the values are what the file holds.
+    """
+    try:
+        plain = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        set_aside(path, "empty" if not path.stat().st_size else f"no JSON: {error}")
+        return None
+    if not is_valid(plain):
+        set_aside(path, "not what such a file holds")
+        return None
+    return plain
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a file that cannot be used to ``NAME.damaged`` and say so in one line; it will be made anew."""
+    aside = path.with_name(path.name + DAMAGED)
+    os.replace(path, aside)
+    log.warning("%s is damaged (%s): set aside as %s, and made anew", path, why, aside.name)

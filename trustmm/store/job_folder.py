@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.store.files import atomic
+from trustmm.store.files import atomic, naming, open_no_link, read_json, set_aside
 
 log = logging.getLogger(__name__)
-RESULT = "result.json"
+RESULT, HISTORY = "result.json", "history.jsonl"
 SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "job_id": str,
     "options": Mapping,
@@ -57,15 +57,11 @@ class Stored:
 
 def read_result(folder: Path, job_id: str) -> Stored | None:
     """The finished job in `folder`, or None if there is none that can be used; one that cannot is named in the log."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    try:
-        summary = load_summary(path)
-    except ValueError as error:
-        log.warning("%s; it is not used", error)
+    summary = read_json(folder / RESULT, is_summary)
+    if summary is None:
         return None
     if summary["job_id"] != job_id:
+        path = folder / RESULT
         log.warning("the result %s belongs to another job: %s, not %s; it is not used", path, summary["job_id"], job_id)
         return None
     return Stored(folder, summary)
@@ -81,14 +77,27 @@ def load_summary(path: Path) -> Mapping[str, Any]:
     return dict(summary)
 
 
+def is_summary(plain: Any) -> bool:
+    """Whether these are the values of a ``result.json``."""
+    try:
+        check_summary(plain)
+    except ValueError:
+        return False
+    return True
+
+
 def check_summary(summary: Any) -> None:
-    """ValueError unless this has everything that `SCHEMA` lists."""
+    """ValueError unless this has everything that `SCHEMA` lists, and the metrics that every reader shows."""
     if not isinstance(summary, Mapping):
         raise ValueError(f"expected a mapping, got {type(summary).__name__}")
     for key, kind in SCHEMA.items():
         if not isinstance(summary.get(key), kind):
             wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise ValueError(f"{key} must be a {wanted}, got {summary.get(key)!r}")
+    for split in ("valid", "test"):
+        for name in {"recall@10", "ndcg@10"} | summary[split].keys():
+            if not isinstance(summary[split].get(name), int | float):
+                raise ValueError(f"{split}.{name} must be a number, got {summary[split].get(name)!r}")
     datetime.fromisoformat(summary["ended"])
 
 
@@ -106,24 +115,35 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
     The first epoch of a stage takes the place of what an earlier attempt wrote of that stage; stages that are not run
     again, such as a prior that was finished, keep theirs.
     """
-    path = folder / "history.jsonl"
+    path = folder / HISTORY
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def record(stage: str, epoch: Mapping[str, Any]) -> None:
         if epoch["epoch"] == 0:
-            kept = [line for line in read_history(path) if line["stage"] != stage]
+            kept = [line for line in read_history(folder) if line["stage"] != stage]
             with atomic(path) as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        with path.open("a", encoding="utf-8") as handle:
+        with naming(path), open_no_link(path, "a") as handle:
             handle.write(json.dumps({"stage": stage, **epoch}) + "\n")
 
     return record
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines of a history, but for a last one that a kill cut short."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a history but for a last one that a kill cut short; a damaged file is set aside, none is none."""
+    path = folder / HISTORY
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+        epochs = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        if all(isinstance(each, dict) and isinstance(each.get("stage"), str) and "epoch" in each for each in epochs):
+            return epochs
+        why = "a line is no epoch"
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        why = str(error)
+    set_aside(path, why)
+    return []
 
 
 def write_result(folder: Path, summary: Mapping[str, Any], per_user: Mapping[str, NDArray[Any]]) -> Stored:

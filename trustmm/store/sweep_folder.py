@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustmm.store.files import atomic, locked
+from trustmm.store.files import atomic, locked, set_aside
 
 CELLS = "cells.csv"
 STUDY = "study.md"
@@ -34,12 +34,22 @@ def write_failures(sweep_folder: Path, failed: Sequence[tuple[str, str, str, str
 
 
 def read_cells(sweep_folder: Path) -> list[dict[str, str]]:
-    """The cells of a sweep that have finished so far."""
+    """The cells of a sweep that have finished so far; a damaged table is set aside, and none is known."""
     path = sweep_folder / CELLS
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except (ValueError, csv.Error) as error:
+        set_aside(path, str(error))
+        return []
+    if not all({"cell", "job_id"} <= row.keys() and None not in (row["cell"], row["job_id"]) for row in rows) or (
+        not rows and not path.read_bytes().startswith(b"cell,job_id")
+    ):
+        set_aside(path, "not a table of cells")
+        return []
+    return rows
 
 
 @dataclass(frozen=True)

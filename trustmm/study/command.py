@@ -144,7 +144,10 @@ def _tell(
         report = make_report(study, options, space, folder, complete=num_left(study, options, space) == 0)
     finally:
         close_storage(study)
-    write_report(report, command, choices, draw)
+    try:
+        write_report(report, command, choices, draw)
+    except OSError as error:
+        log.warning("table and figures of the study could not be written: %s", error)
     notes.append(describe_study(report, command))
     log.info("table and figures: %s", folder)
     return report

@@ -12,9 +12,12 @@ def validation_by_epoch(folder: Path, metric: str) -> list[tuple[int, float]]:
         metric: such as recall@10.
     """
     try:
-        text = (folder / "history.jsonl").read_text(encoding="utf-8")
+        text = (folder / "history.jsonl").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
     whole = text[: text.rfind("\n") + 1]
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return [(line["epoch"], line["valid"][metric]) for line in lines if line["stage"] == "backbone"]
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [(line["epoch"], line["valid"][metric]) for line in lines if line["stage"] == "backbone"]
+    except (ValueError, LookupError, TypeError):  # damaged: the job's own concern
+        return []

@@ -87,6 +87,8 @@ class StudyOptions:
     """Of the sampler."""
     pruner: str = "none"
     """none, median or successive_halving: stops hopeless trials by their validation values."""
+    parallel: int | None = None
+    """Trials at a time; null: as many as the launcher can, for tpe, gp and cmaes at most a fifth of n_trials."""
     max_failures: int = 5
     """Failed trials that one command survives."""
     storage: str | None = None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -49,7 +50,7 @@ class Objectives:
     @classmethod
     def of(cls, options: StudyOptions) -> "Objectives":
         """The checked objectives of a study; ValueError for a test metric: choices use validation only."""
-        metrics, directions = _several(options.metric), _several(options.direction)
+        metrics, directions = _several("metric", options.metric), _several("direction", options.direction)
         for metric in metrics:
             if not METRIC.fullmatch(metric):
                 raise ValueError(
@@ -89,10 +90,18 @@ def check_options(options: StudyOptions, space: Space, objectives: Objectives) -
         )
     if options.n_trials is None and options.sampler != "grid":
         raise ValueError("hydra.sweeper.n_trials must be given; only a grid has an end of its own")
-    for key, least in (("n_trials", 1), ("max_failures", 0), ("seed", 0)):
+    for key, least in (("n_trials", 1), ("max_failures", 0), ("seed", 0), ("parallel", 1)):
         value = getattr(options, key)
         if value is not None and value < least:
             raise ValueError(f"hydra.sweeper.{key} must be at least {least}, got {value}")
+    for group, limits in _LEAST.items():
+        for key, least in limits.items():
+            value = getattr(getattr(options, group), key)
+            if value is not None and not least <= value < inf:
+                raise ValueError(f"hydra.sweeper.{group}.{key} must be at least {least}, got {value}")
+    if options.cmaes.sigma0 is not None and not 0 < options.cmaes.sigma0 < inf:
+        raise ValueError(f"hydra.sweeper.cmaes.sigma0 must be above 0, got {options.cmaes.sigma0}")
+    check_value("hydra.sweeper.qmc.qmc_type", options.qmc.qmc_type, Literal["sobol", "halton"])
     if options.study_name is not None and not re.fullmatch(r"\w[\w.,=+-]*", options.study_name):
         raise ValueError(
             "hydra.sweeper.study_name is a folder's name and must hold letters, digits and _.,=+- only, "
@@ -101,6 +110,18 @@ def check_options(options: StudyOptions, space: Space, objectives: Objectives) -
     if options.importance not in ("fanova", "ped_anova"):
         raise ValueError(f"hydra.sweeper.importance must be fanova or ped_anova, got {options.importance!r}")
     check_choice(options, space, len(objectives.metrics))
+
+
+_LEAST: Mapping[str, Mapping[str, int]] = {
+    "tpe": {"n_startup_trials": 0, "n_ei_candidates": 1},
+    "gp": {"n_startup_trials": 0},
+    "cmaes": {"n_startup_trials": 0, "popsize": 2},
+    "median": {"n_startup_trials": 0, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1},
+    "successive_halving": {
+        **{"min_resource": 1, "reduction_factor": 2, "min_early_stopping_rate": 0, "bootstrap_count": 0},
+    },
+}
+"""Smallest values of the options of samplers and pruners."""
 
 
 def open_study(options: StudyOptions, space: Space, folder: Path) -> Any:
@@ -177,8 +198,11 @@ def distributions(space: Space) -> dict[str, Any]:
     return found
 
 
-def _several(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _several(key: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"hydra.sweeper.{key} must be a name or a list of names, got {value!r}")
+    return tuple(names)
 
 
 def _changed(name: str, what: str) -> str:

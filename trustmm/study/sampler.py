@@ -4,6 +4,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from math import ceil
 from typing import Any
 
 from trustmm.seeding import stream
@@ -11,6 +12,9 @@ from trustmm.study.options import StudyOptions
 from trustmm.study.space import Space
 
 SAMPLERS = ("tpe", "random", "qmc", "grid", "gp", "cmaes")
+LEARNS = ("tpe", "gp", "cmaes")
+"""Samplers that ask where results were good."""
+ROUNDS = 5
 PRUNERS = ("none", "median", "successive_halving")
 _NEEDS = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
 
@@ -32,6 +36,17 @@ def check_choice(options: StudyOptions, space: Space, num_objectives: int) -> No
         raise ValueError("hydra.sweeper.sampler=cmaes knows one objective only; use tpe, gp, random or qmc for several")
     if options.pruner != "none" and num_objectives > 1:
         raise ValueError("hydra.sweeper.pruner must be none with several metrics: no order says which trial is worse")
+
+
+def most_at_a_time(options: StudyOptions) -> int | None:
+    """Trials that may run side by side; None for no bound but the engine's.
+
+    A sampler that learns must know the results of most trials before it asks the others: of 30 trials asked at once it
+    would learn nothing. Without a number of the user's own, it asks in five rounds at least.
+    """
+    if options.parallel is not None or options.sampler not in LEARNS or options.n_trials is None:
+        return options.parallel
+    return max(2, ceil(options.n_trials / ROUNDS))
 
 
 def make_sampler(options: StudyOptions, turn: int) -> Any:

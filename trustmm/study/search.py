@@ -9,7 +9,7 @@ from typing import Any
 from trustmm.study.epochs import validation_by_epoch
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Jobs, Objectives, StudyError, distributions, refuse_change
-from trustmm.study.sampler import make_sampler
+from trustmm.study.sampler import make_sampler, most_at_a_time
 from trustmm.study.space import Space, Value
 from trustmm.study.storage import Lease, address, leased
 from trustmm.study.trials import assignment, next_cell, num_left, num_told, requeue_stale
@@ -68,9 +68,14 @@ class Search:
     def _fill(self, executor: Executor) -> bool:
         """Ask and submit as long as there are a free slot and something to ask; whether anything was asked."""
         asked = False
-        while len(self.flights) < executor.slots and (trial := self._ask()) is not None:
+        slots = min(executor.slots, most_at_a_time(self.options) or executor.slots)
+        while len(self.flights) < slots and (trial := self._ask()) is not None:
             asked = True
-            task = self._task(trial)
+            try:
+                task = self._task(trial)
+            except ValueError as error:  # a combination that cannot be: the others may
+                self._tell(trial, Outcome("FAILED", str(error)), "")
+                continue
             known = self.jobs.reuse(task)
             if known is not None:
                 self.jobs.record(task, known)
@@ -104,6 +109,7 @@ class Search:
         drawn = sum("fixed_params" not in trial.system_attrs for trial in trials)
         self.study.sampler = make_sampler(self.options, drawn)
         trial = self.study.ask(distributions(self.space))
+        trial.set_user_attr("sampler", self.options.sampler)
         self.tried.append(trial.params)
         return trial
 
@@ -193,7 +199,7 @@ def run_study(
             return
         for task in jobs.prepare([space.overrides(probe) for probe in space.probes()]):
             objectives.check(jobs.metrics(task))
-        executor = start(left)
+        executor = start(min(left, most_at_a_time(options) or left))
         _announce(study, options, executor, folder)
         search = Search(study, space, options, objectives, jobs)
         try:
@@ -212,9 +218,10 @@ def _announce(study: Any, options: StudyOptions, executor: Executor, folder: Pat
         *(study.study_name, address(options.storage, folder), num_told(trials), goal),
         *(options.sampler, options.seed, options.pruner),
     )
-    if executor.slots > 1 and options.sampler not in ("grid", "random"):
+    slots = min(executor.slots, most_at_a_time(options) or executor.slots)
+    if slots > 1 and options.sampler not in ("grid", "random"):
         log.info(
             "%d trials run side by side: what %s asks next depends on the order in which they end, so another run may "
             "ask other trials; one worker makes it reproducible",
-            *(executor.slots, options.sampler),
+            *(slots, options.sampler),
         )

@@ -1,13 +1,25 @@
 """The search space of a study: Hydra's own override grammar, as axes that a sampler draws from."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import product
 from typing import Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
+from hydra.core.override_parser.types import (
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Sweep,
+    Transformer,
+)
+
+from trustmm.options.ranges import use_exact_ranges
 
 Value = bool | int | float | str
 """Of a parameter; text is as the user would type it."""
@@ -29,7 +41,14 @@ class Axis:
 
     def override(self, value: Value) -> str:
         """The command-line argument for one value."""
-        return f"{self.key}={round(value, 12) if self.kind == 'float' and self.step else value}"  # type: ignore[arg-type]
+        return f"{self.key}={self.spelt(value)}"
+
+    def spelt(self, value: Value) -> Value:
+        """The value; a number of a float range as somebody would type it: 0.3, not 0.30000000000000004."""
+        if self.kind != "float" or self.step is None or isinstance(value, str):
+            return value
+        low, step = Decimal(repr(self.low)), Decimal(repr(self.step))
+        return float(low + step * round((Decimal(repr(float(value))) - low) / step))
 
     @property
     def values(self) -> list[Value]:
@@ -43,7 +62,7 @@ class Axis:
                 f"a grid has no end with {self.key}={self}; list its values, e.g. {self.key}={self.low:g},{self.high:g}"
             )
         count = round((self.high - self.low) / self.step) + 1
-        return [round(self.low + place * self.step, 12) for place in range(count)]
+        return [self.spelt(self.low + place * self.step) for place in range(count)]
 
     @property
     def ends(self) -> list[Value]:
@@ -120,10 +139,27 @@ def _axis(override: Override) -> Axis:
         raise ValueError(f"{key}: tag(log, ...) needs an interval, got {override.get_value_string()}")
     if isinstance(sweep, RangeSweep):
         return _range(key, sweep)
-    choices = tuple(override.sweep_iterator(transformer=Transformer.encode))
+    choices = tuple(override.sweep_iterator(transformer=_typed))
+    if not choices:
+        raise ValueError(f"{key}: {override.get_value_string()} matches nothing")
     if len(set(map(str, choices))) < len(choices):
         raise ValueError(f"{key} names a choice twice: {override.get_value_string()}")
-    return Axis(key, "choice", choices)  # type: ignore[arg-type]  # encode leaves text, numbers and booleans
+    return Axis(key, "choice", choices)  # type: ignore[arg-type]  # text, numbers and booleans
+
+
+def _typed(value: Any) -> Any:
+    """A choice as it goes into an override: text keeps its quotes where it would not be one word without them."""
+    text = value.text if isinstance(value, QuotedString) else value  # Hydra takes the quotes off within choice(...)
+    if isinstance(text, str):
+        plain = re.fullmatch(r"[A-Za-z_/.-][\w/.-]*", text) and text.lower() not in (
+            "true",
+            "false",
+            "null",
+            "nan",
+            "inf",
+        )
+        return text if plain else QuotedString(text, Quote.single).with_quotes()
+    return Transformer.encode(value)
 
 
 def _is_log(key: str, sweep: Any) -> bool:
@@ -145,6 +181,7 @@ def _interval(key: str, low: float | None, high: float | None, *, log: bool) -> 
 
 
 def _range(key: str, sweep: RangeSweep) -> Axis:
+    use_exact_ranges()
     values = list(sweep.range())
     if not values:
         raise ValueError(f"{key}: range({sweep.start},{sweep.stop}) is empty; the last number is not part of it")

@@ -1,8 +1,8 @@
 """Where a study lives: a journal file in the sweep folder, or a database."""
 
+import json
 import logging
-import os
-import socket
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from trustmm.store.files import locked
-from trustmm.tracking.mlflow_run import public, short
+from trustmm.process.alive import is_dead, mark
+from trustmm.store.files import locked, set_aside
+from trustmm.tracking.redact import public, short
 
+log = logging.getLogger(__name__)
 JOURNAL = "study.journal"
 LEASE_SECONDS = 120.0
 """A controller that has not renewed its lease for so long is dead, wherever it ran."""
@@ -80,10 +82,21 @@ def close_storage(study: Any) -> None:
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """Cut off what a controller had written of its last line when it was killed: a journal ends with a line break."""
+    """Cut off what a controller had written of its last line when it was killed: a journal ends with a line break.
+
+    A journal with a damaged line before that is set aside: the study begins anew, and its finished jobs are reused.
+    """
     if not journal.is_file():
         return
     text = journal.read_bytes()
+    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            fine = isinstance(json.loads(line), dict) and "op_code" in json.loads(line)
+        except ValueError:
+            fine = False
+        if not fine:
+            set_aside(journal, f"line {number} is no entry of a journal")
+            return
     whole = text.rfind(b"\n") + 1
     if whole < len(text):
         with journal.open("r+b") as handle:
@@ -104,7 +117,7 @@ class Lease:
         """Say that this controller lives, a few times within the time of a lease."""
         now = time.time()
         if now - self._renewed > LEASE_SECONDS / 4:
-            me = {"host": socket.gethostname(), "pid": os.getpid(), "time": now}
+            me = {**mark(), "time": now}
             self._study.set_user_attr("controller", me)
             self._renewed = now
 
@@ -125,21 +138,27 @@ def leased(study: Any, folder: Path) -> Iterator[Lease]:
                 f"wait for it, or end it (a dead one is noticed after {LEASE_SECONDS:.0f} s)"
             )
         lease.renew()
+    ended = threading.Event()
+    beat = threading.Thread(target=_keep_renewing, args=(lease, ended), daemon=True, name="lease")
+    beat.start()
     try:
         yield lease
     finally:
+        ended.set()
+        beat.join()
         lease.release()
+
+
+def _keep_renewing(lease: Lease, ended: threading.Event) -> None:
+    """Whatever the engine waits for, the controller lives."""
+    while not ended.wait(LEASE_SECONDS / 4):
+        try:
+            lease.renew()
+        except Exception as error:  # noqa: BLE001 - of the storage; the next time it may work
+            log.debug("the lease could not be renewed: %s", short(error))
 
 
 def _lives(controller: dict[str, Any]) -> bool:
     if time.time() - controller["time"] > LEASE_SECONDS:
         return False
-    if controller["host"] != socket.gethostname():
-        return True
-    try:
-        os.kill(controller["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return bool(controller["pid"] != os.getpid())
+    return not is_dead(controller) and (controller["host"], str(controller["pid"])) != (mark()["host"], mark()["pid"])

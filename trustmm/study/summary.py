@@ -33,6 +33,8 @@ class Importances:
     evaluator: str
     shares: Mapping[str, float]
     skipped: str = ""
+    warning: str = ""
+    """Why the shares are to be read with care."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def make_report(study: Any, options: StudyOptions, space: Space, folder: Path, *
         name=study.study_name,
         folder=folder,
         storage=address(options.storage, folder),
-        sampler=f"{options.sampler}, seed {options.seed}",
+        sampler=f"{options.sampler}, seed {options.seed}{_earlier(trials, options.sampler)}",
         space=space,
         objectives=objectives,
         trials=trials,
@@ -116,6 +118,16 @@ def make_report(study: Any, options: StudyOptions, space: Space, folder: Path, *
         target=options.n_trials,
         complete=complete,
     )
+
+
+def samplers_of(trials: Sequence[Any]) -> list[str]:
+    """Samplers that asked these trials, in order of first use; earlier versions did not record it."""
+    return list(dict.fromkeys(str(trial.user_attrs["sampler"]) for trial in trials if "sampler" in trial.user_attrs))
+
+
+def _earlier(trials: Sequence[Any], sampler: str) -> str:
+    others = [name for name in samplers_of(trials) if name != sampler]
+    return f" (changed half-way: other trials are of {', '.join(others)})" if others else ""
 
 
 def importances(study: Any, options: StudyOptions, place: int) -> Importances:
@@ -137,7 +149,9 @@ def importances(study: Any, options: StudyOptions, place: int) -> Importances:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares = importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[place])
-    return Importances(metric, label, shares)
+    mixed = samplers_of(finished)
+    warning = f"trials of {' and '.join(mixed)} together: shares depend on where each looked" if len(mixed) > 1 else ""
+    return Importances(metric, label, shares, warning=warning)
 
 
 def write_report(
@@ -209,7 +223,10 @@ def summary(report: Report, choices: Callable[[Sequence[str]], Mapping[str, str]
         "complete": report.complete,
         "best": best,
         "importances": [
-            {"metric": found.metric, "evaluator": found.evaluator, "shares": found.shares, "skipped": found.skipped}
+            {
+                **{"metric": found.metric, "evaluator": found.evaluator, "shares": found.shares},
+                **{"skipped": found.skipped, "warning": found.warning},
+            }
             for found in report.importances
         ],
     }
@@ -246,6 +263,7 @@ def describe_study(report: Report, command: Sequence[str]) -> str:
         if found.skipped:
             lines += [f"Not computed: {found.skipped}."]
         else:
+            lines += [f"Warning: {found.warning}.", ""] if found.warning else []
             lines += ["| parameter | share |", "|---|---|"]
             lines += [f"| {key} | {share:.3f} |" for key, share in found.shares.items()]
     lines += ["", "## Best" if len(report.objectives.metrics) == 1 else "## Pareto front"]

@@ -6,6 +6,7 @@ its `prepare`, `sweep` and `executor` are what a sweeper needs that submits one 
 
 import os
 import socket
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,15 +55,24 @@ class SweepLauncher(Launcher, ABC):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch to its end, whatever becomes of single jobs."""
+        if not job_overrides:
+            globs = " ".join(word for word in sys.argv[1:] if "glob(" in word)
+            raise ValueError(f"the sweep has no job: {globs or 'a choice'} matches nothing")
         with alone(self.sweep.folder):
             tasks = self.prepare(job_overrides, initial_job_idx)
             status: Status = "KILLED"
             try:
                 outcomes = run_all(self.executor, tasks, self.sweep)
                 status = "FINISHED" if all(outcome.status == "FINISHED" for outcome in outcomes) else "FAILED"
+            except Exception:
+                status = "FAILED"
+                raise
             finally:
                 self.sweep.finish(status)
-        return job_returns(tasks, outcomes)
+        returns = job_returns(tasks, outcomes)
+        for failed in (each for each in returns if each.status is JobStatus.FAILED):
+            raise failed._return_value  # Hydra would print all overrides before it
+        return returns
 
 
 @contextmanager

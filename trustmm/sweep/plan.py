@@ -14,7 +14,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,9 +30,10 @@ from trustmm.store.sweep_folder import FinishedCell, read_cells, record_cell, va
 from trustmm.sweep.engine import Outcome, Task, cell_name
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
-from trustmm.tracking.mlflow_run import public
+from trustmm.tracking.redact import concealed, public
 
 if TYPE_CHECKING:
+    from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.store.pivot import Pivot
     from trustmm.tracking.mlflow import NoTracking, Status
@@ -76,6 +77,7 @@ class Sweep:
         self._compose = compose
         self._planned: dict[int, _Planned] = {}
         self._identities: dict[str, DataIdentity] = {}
+        self._data: dict[str, Dataset] = {}
         self._parents: dict[NoTracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
 
@@ -157,8 +159,12 @@ class Sweep:
         """
         from trustmm.sweep.show import say_end
 
-        table, note = self._summarise() if note is None else (None, note)
-        links = []
+        table = None
+        try:
+            table, note = self._summarise() if note is None else (None, note)
+        except OSError as error:
+            log.warning("the sweep's summary could not be written: %s", error)
+        note, links = note or "", []
         for tracking, run_id in self._parents.items():
             if run_id is not None:
                 links.append(tracking.show_sweep(run_id, self._summary(table)))
@@ -197,7 +203,8 @@ class Sweep:
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             plain.keep_model = bool(plain.keep_model)
             cell = build_cell(plain, choices)
-            return Cell(OmegaConf.create(plain_config(plain)), cell.choices, cell.job, cell.read_data, cell.tracking)
+            kept = OmegaConf.create(concealed(plain_config(plain)))
+            return Cell(kept, cell.choices, cell.job, cell.read_data, cell.tracking)
         finally:
             HydraConfig.instance().cfg = before
 
@@ -205,22 +212,25 @@ class Sweep:
         """The digest of each distinct dataset, read once; and whether the jobs fit it."""
         from trustmm.job import check_fit
 
-        errors = []
+        errors: list[Exception] = []
+        for cell in cells:
+            if (data := self._data.get(_data_key(cell))) is not None:
+                check_fit(cell.job, data)
         fresh: dict[str, list[Cell]] = {}
         for cell in cells:
             if _data_key(cell) not in self._identities:
                 fresh.setdefault(_data_key(cell), []).append(cell)
         for key, group in fresh.items():
             try:
-                data = group[0].read_data()
+                read = group[0].read_data()
             except Exception as error:  # noqa: BLE001 - its jobs will fail with this reason, the others go on
                 errors.append(error)
                 log.warning("the data of %d jobs cannot be read: %s", len(group), error)
                 self._identities[key] = UNREADABLE
                 continue
             for cell in group:
-                check_fit(cell.job, data)
-            self._identities[key] = data.identity
+                check_fit(cell.job, read)
+            self._identities[key], self._data[key] = read.identity, _light(read)
         if errors and len(errors) == len(fresh):
             raise errors[0]
 
@@ -255,6 +265,11 @@ def changed_cells(folder: Path, tasks: Sequence[Task], identities: Sequence[Mapp
             more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
             found.setdefault("; ".join([*parts[:SHOWN], *more]), []).append(f"{old} -> {task.job_id}")
     return [f"{len(jobs)} finished cells are other jobs now ({jobs[0]}): {why}" for why, jobs in found.items()]
+
+
+def _light(data: "Dataset") -> "Dataset":
+    """The data without their features' rows, for later checks."""
+    return replace(data, features={name: matrix[:0].copy() for name, matrix in data.features.items()})
 
 
 def _data_key(cell: Cell) -> str:

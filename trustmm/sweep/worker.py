@@ -12,13 +12,14 @@ and `read_outcome` returns None. Every engine thus learns the outcome of a task 
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustmm.store.files import atomic
+from trustmm.store.files import atomic, read_json
 from trustmm.store.identity import DataIdentity
 from trustmm.sweep.engine import Outcome, Task
+from trustmm.tracking.redact import public, resolve_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,6 +95,7 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
     from trustmm.run.reuse import run_or_reuse
     from trustmm.store.identity import differences
 
+    resolve_secrets()
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
     cell = build_cell(config, assignment.choices)
@@ -127,7 +129,7 @@ def reason_of(error: BaseException) -> str:
     """Why a job failed, on one line; running out of memory is named as such, whichever library noticed it."""
     import torch
 
-    text = " ".join(str(error).split())[:500]
+    text = public(" ".join(str(error).split()))[:500]
     from_allocator = isinstance(error, RuntimeError) and "can't allocate memory" in text
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or from_allocator:
         return f"out of memory ({text})" if text else "out of memory"
@@ -147,8 +149,16 @@ def forget_outcome(assignment: Assignment) -> None:
 
 def read_outcome(assignment: Assignment) -> Outcome | None:
     """What the process left, or None if it died before."""
-    try:
-        plain: dict[str, Any] = json.loads(assignment.outcome_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return Outcome(**plain)
+    plain = read_json(assignment.outcome_file, _is_outcome)
+    return None if plain is None else Outcome(**plain)
+
+
+def _is_outcome(plain: Any) -> bool:
+    return (
+        isinstance(plain, dict)
+        and plain.keys() == {field.name for field in fields(Outcome)}
+        and plain["status"] in ("FINISHED", "FAILED", "KILLED")
+        and isinstance(plain["reason"], str)
+        and isinstance(plain["run_id"], str | None)
+        and isinstance(plain["valid"], dict)
+    )

@@ -4,19 +4,17 @@ The controller calls `initialise` and `parent` before any job starts; what fails
 on a failing store costs a warning, never a training. MLflow loads on first use, so importing this module is cheap.
 """
 
-import fcntl
-import os
 import re
-import socket
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from trustmm.process.alive import is_dead
+from trustmm.tracking.database import HalfMadeError, database_file, database_lock, database_url, ensure_database
 from trustmm.tracking.mlflow_run import (
     INCOMPLETE,
     DatasetInfo,
@@ -25,19 +23,22 @@ from trustmm.tracking.mlflow_run import (
     Run,
     Status,
     connect,
+    guard_of,
+    load,
     log_params,
     origin,
-    public,
+    quiet,
     set_tags,
-    short,
     tag_values,
 )
+from trustmm.tracking.redact import public, short
 from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 
 __all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
 
+T = TypeVar("T")
 _STORE = re.compile(
-    r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*"
+    r"sqlite(\+pysqlite)?:///(?!:memory:)[^?]+|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*"
 )
 
 
@@ -49,7 +50,7 @@ class TrackingError(RuntimeError):
 class NoTracking:
     """Jobs leave only their own files; also the interface of every tracking."""
 
-    uri: str
+    uri: str = field(repr=False)
     experiment: str
 
     def initialise(self) -> None:
@@ -120,13 +121,12 @@ class MLflowTracking(NoTracking):
             )
         if not self.experiment.strip() or len(self.experiment) > 500:
             raise ValueError(f"tracking.experiment must have 1 to 500 characters, got {self.experiment[:80]!r}")
+        object.__setattr__(self, "_guard", guard_of(self.uri))
 
     def initialise(self) -> None:
         """Create schema and experiment under a file lock: many processes on a fresh sqlite file leave it corrupt."""
-        with self._start(), self._lock():
-            if self._database is not None:
-                with closing(sqlite3.connect(self._database)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")  # readers beside a writer; the file remembers
+
+        def make() -> None:
             client = self._client()
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
@@ -134,11 +134,19 @@ class MLflowTracking(NoTracking):
             elif found.lifecycle_stage != "active":
                 raise ValueError(f"experiment {self.experiment!r} was deleted; choose another tracking.experiment")
 
+        load()
+        with self._start():
+            if self._database is not None:
+                with quiet():
+                    ensure_database(self._database)
+            self._demand(make)
+
     def parent(self, sweep_id: str, *, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
         """Id of the parent run with the tag `sweep_id`: found again and set RUNNING, or created."""
-        with self._start(), self._lock():
+        tags = {**origin(), **tags, "sweep_id": sweep_id, "role": "sweep"}
+
+        def find_or_create() -> str:
             client = self._client()
-            tags = {**origin(), **tags, "sweep_id": sweep_id, "role": "sweep"}
             for found in self._search({"sweep_id": sweep_id, "role": "sweep"}):
                 run_id = str(found.info.run_id)
                 client.update_run(run_id, status="RUNNING")
@@ -148,9 +156,12 @@ class MLflowTracking(NoTracking):
             log_params(client, run_id, params)
             return run_id
 
+        with self._start():
+            return self._demand(find_or_create)
+
     def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
         """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
-        run = MLflowRun(self._client, lambda client: str(run_id))
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
         if artifacts is not None:
             run.log_files(artifacts)
         if note:
@@ -159,7 +170,7 @@ class MLflowTracking(NoTracking):
 
     def show_sweep(self, run_id: str, summary: SweepSummary) -> str | None:
         """See the base class; the table's columns are a shared view, which this writes."""
-        run = MLflowRun(self._client, lambda client: run_id)
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
         run.describe(summary.params, None)
         for step, metrics in summary.metrics.items():
             run.log_metrics(metrics, step=step)
@@ -186,7 +197,7 @@ class MLflowTracking(NoTracking):
         """The run of one job, with a status that is true; whatever ended the block is raised again."""
         child = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
         labels, started = {**origin(), "role": "job", **tags, **child}, int(time.time() * 1000)
-        run = MLflowRun(self._client, lambda client: self._create(client, name, labels, started))
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: self._create(client, name, labels, started))
         try:
             run.describe(params, dataset)
             yield run
@@ -209,20 +220,18 @@ class MLflowTracking(NoTracking):
         ):
             tags = orphan.data.tags
             seen = parent is not None and tags.get("mlflow.parentRunId") == parent
-            pid = tags.get("pid", "") if tags.get("host") == socket.gethostname() else ""
-            if seen or (pid.isdigit() and not _is_alive(int(pid))):
-                self._close(orphan.info.run_id, status, reason or f"process {pid} ended without a word")
+            if seen or is_dead(tags):
+                self._close(orphan.info.run_id, status, reason or f"process {tags.get('pid')} ended without a word")
 
     def _close(self, run_id: str, status: Status, reason: str) -> None:
-        run = MLflowRun(self._client, lambda client: run_id)
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
         run.set_tags({"error": reason})
         run.finish(status)
 
     @property
     def _database(self) -> Path | None:
         """The sqlite file; None for a server."""
-        match = _STORE.fullmatch(self.uri)
-        return Path(match["file"]).absolute() if match and match["file"] else None
+        return database_file(self.uri)
 
     @property
     def _artifact_location(self) -> str | None:
@@ -239,7 +248,7 @@ class MLflowTracking(NoTracking):
             return connect(self.uri)
         if not self._database.exists():  # MLflow would create it, at the same time as other jobs
             raise FileNotFoundError(f"{self._database} is gone")
-        return connect(f"sqlite:///{self._database}")
+        return connect(database_url(self._database))
 
     def _experiment_id(self, client: Any) -> str:
         found = client.get_experiment_by_name(self.experiment)
@@ -260,36 +269,26 @@ class MLflowTracking(NoTracking):
 
     @contextmanager
     def _start(self) -> Iterator[None]:
+        """Before any job, alone with a database file; whatever goes wrong is a TrackingError."""
         try:
-            yield
+            with nullcontext() if self._database is None else database_lock(self._database):
+                yield
         except Exception as reason:
+            said = str(reason) if isinstance(reason, HalfMadeError) else short(reason)
             raise TrackingError(
-                f"cannot use tracking.uri={public(self.uri)}: {short(reason)}; "
+                f"cannot use tracking.uri={public(self.uri)}: {said}; "
                 "see that it can be reached and written, or switch tracking off with tracking=none"
             ) from reason
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        if self._database is None:
-            yield
-            return
-        self._database.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{self._database}.lock", "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+    def _demand(self, do: Callable[[], T]) -> T:
+        """What `do` returns, in the time that a server has."""
+        if self._guard.breaker is None:
+            return do()
+        load()
+        return self._guard.breaker.call(do)
 
 
 def _plain(value: str) -> str:
     if not re.fullmatch(r"[\w.:/@+ -]+", value):
         raise ValueError(f"a tag to search by may hold letters, digits and _.:/@+- only, got {value!r}")
     return value
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

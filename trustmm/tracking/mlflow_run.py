@@ -6,18 +6,22 @@ import logging
 import os
 import posixpath
 import re
-import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from trustmm.process.alive import mark
 from trustmm.process.signals import signals_wait
+from trustmm.tracking.breaker import Breaker, breaker_of
+from trustmm.tracking.database import database_file, database_url, remove_misread
+from trustmm.tracking.redact import public, short
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +33,9 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the last line on stdout is ours
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is gone delays a training by seconds, not minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is gone delays a training by seconds, not minutes
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
 
@@ -52,7 +56,9 @@ class Run:
     """What a job says about itself; this one forgets it."""
 
     run_id: str | None = None
-    """MLflow's id; None where nothing is kept."""
+    """MLflow's id; None where nothing is kept, or the store has not answered yet."""
+    kept = False
+    """Whether what is said is kept."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers in one request; MLflow shows "recall@10" as "recall_at_10"."""
@@ -71,11 +77,15 @@ class Run:
 class Guard:
     """Turns failures of the store into one warning and a count."""
 
+    breaker: Breaker | None = None
+    """Of a server; None for a database file, whose transactions a signal must not cut."""
     failures: int = 0
 
-    def attempt(self, action: str, do: Callable[[], T]) -> T | None:
-        """What `do` returns, or None where it fails; a signal waits for its end."""
+    def attempt(self, action: str, do: Callable[[], T], *, last: bool = False) -> T | None:
+        """What `do` returns, or None where it fails; `last` is tried also where the server is left alone."""
         try:
+            if self.breaker is not None:
+                return self.breaker.call(do, last=last)
             with signals_wait():
                 return do()
         except Exception as reason:  # noqa: BLE001 - whatever the store does, the training goes on
@@ -85,16 +95,25 @@ class Guard:
             return None
 
 
+def guard_of(uri: str) -> Guard:
+    """A new count of failures of a store."""
+    return Guard(None if database_file(uri) is not None else breaker_of(uri))
+
+
 class MLflowRun(Run):
-    """A run that survives its store: created by the first call that succeeds, every failure counted.
+    """A run that survives its store: created by the first call that succeeds; what failed is tried again at the end.
 
     Args:
+        guard: of the store.
         client: connects to the store.
         create: makes the run and returns its id.
     """
 
-    def __init__(self, client: Callable[[], Any], create: Callable[[Any], str]) -> None:
-        self._client, self._create, self._guard = client, create, Guard()
+    kept = True
+
+    def __init__(self, guard: Guard, client: Callable[[], Any], create: Callable[[Any], str]) -> None:
+        self._guard, self._client, self._create = guard, client, create
+        self._missed: list[Callable[[Any, str], None]] = []
 
     def describe(self, params: Mapping[str, Any], dataset: DatasetInfo | None) -> None:
         """Log what is known before the job starts."""
@@ -104,7 +123,8 @@ class MLflowRun(Run):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers in one request (a thousand each if more), infinities as NaN."""
-        self._attempt("log metrics", lambda client, run: _log_metrics(client, run, metrics, step or 0))
+        now = int(time.time() * 1000)
+        self._attempt("log metrics", lambda client, run: _log_metrics(client, run, metrics, step or 0, now))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set or replace tags."""
@@ -119,39 +139,70 @@ class MLflowRun(Run):
         self._attempt("log text", lambda client, run: client.log_text(run, text, file))
 
     def finish(self, status: Status, reason: BaseException | None = None) -> None:
-        """Set the status; tags say what ended the job and how many calls the store refused."""
+        """Try again what failed, then set the status; tags say what ended the job and how many calls are missing."""
 
         def end(client: Any, run: str) -> None:
-            tags = {} if reason is None else {"error": f"{type(reason).__name__}: {reason}"}
-            if self._guard.failures:
-                tags[INCOMPLETE] = str(self._guard.failures)
+            self._missed = [do for do in self._missed if not _succeeds(do, client, run)]
+            tags = {} if reason is None else {"error": public(f"{type(reason).__name__}: {reason}")}
+            if self._missed:
+                tags[INCOMPLETE] = str(len(self._missed))
             set_tags(client, run, tags)
             client.set_terminated(run, status)
 
-        self._attempt(f"set the status {status}", end)
+        self._guard.attempt(f"set the status {status}", partial(self._call, end), last=True)
 
     def _attempt(self, action: str, do: Callable[[Any, str], None]) -> None:
-        def call() -> None:
-            client = self._client()
-            if self.run_id is None:
-                self.run_id = self._create(client)
-            do(client, self.run_id)
+        if self._guard.attempt(action, partial(self._call, do)) is None:
+            self._missed.append(do)
 
-        self._guard.attempt(action, call)
+    def _call(self, do: Callable[[Any, str], None]) -> bool:
+        client = self._client()
+        if self.run_id is None:
+            self.run_id = self._create(client)
+        do(client, self.run_id)
+        return True
+
+
+def _succeeds(do: Callable[[Any, str], None], client: Any, run: str) -> bool:
+    try:
+        do(client, run)
+    except Exception as reason:  # noqa: BLE001 - it is counted
+        log.debug("tracking: failed again: %s", short(reason))
+        return False
+    return True
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that MLflow's libraries have for each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@cache
+def load() -> Any:
+    """MLflow's client class, quiet: its errors come back as exceptions, its migrations are nobody's news."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with quiet():
+        from mlflow.tracking import MlflowClient
+    for noisy in ("mlflow", "alembic", "sqlalchemy.engine", "sqlalchemy.pool", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    return MlflowClient
 
 
 @cache
 def connect(uri: str) -> Any:
-    """MLflow's client, quiet: its errors come back as exceptions, its migrations are nobody's news."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow.tracking import MlflowClient
-
-        for noisy in ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        return MlflowClient(uri)
+    """A client of a store."""
+    client, file = load(), database_file(uri)
+    with quiet():
+        if file is None:
+            return client(uri)
+        url = database_url(file)
+        found = client(url)
+        remove_misread(url, file)
+        return found
 
 
 def origin() -> dict[str, str]:
@@ -166,8 +217,7 @@ def origin() -> dict[str, str]:
         "mlflow.source.name": sys.argv[0] or "trustmm",
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": commit} if commit else {}),
-        "host": socket.gethostname(),
-        "pid": str(os.getpid()),
+        **mark(),
     }
 
 
@@ -205,11 +255,10 @@ def tag_values(tags: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value)[:5000] for name, value in legal_names(tags).items()}
 
 
-def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int, now: int) -> None:
     """Infinities become NaN: a store would replace them by the largest double, which ruins every axis."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     values = {name: float(value) for name, value in legal_names(metrics).items()}
     finite = {name: value if abs(value) < float("inf") else float("nan") for name, value in values.items()}
     client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in finite.items()])
@@ -245,14 +294,3 @@ def legal_names(values: Mapping[str, T]) -> dict[str, T]:
             name += "_"
         legal[name] = value
     return legal
-
-
-def short(reason: BaseException) -> str:
-    """The message on one line without passwords, at most 500 characters."""
-    return public(" ".join(f"{type(reason).__name__}: {reason}".split())[:500])
-
-
-def public(uri: str) -> str:
-    """An address, or a text with addresses, without users and passwords."""
-    without = re.sub(r"(?<!sqlite)(?<!file)://\S*@", "://***@", uri)  # a path may hold an @
-    return re.sub(r"([?&][^=&\s]*pass[^=&\s]*=)[^&\s'\"]*", r"\1***", without)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from trustmm.store.files import naming, open_no_link, set_aside
 from trustmm.store.identity import differences
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ class Checkpoint(Protocol):
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep tensors and plain values, however nested, in place of what was kept before."""
 
+    def refuse(self, why: str) -> None:
+        """What `load` gave cannot be used: put it out of the way."""
+
     def clear(self) -> None:
         """Forget: the training's result is safe elsewhere."""
 
@@ -36,6 +40,9 @@ class NoCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Ignore it."""
+
+    def refuse(self, why: str) -> None:
+        """It gave nothing."""
 
     def clear(self) -> None:
         """There is nothing to forget."""
@@ -61,10 +68,12 @@ class FileCheckpoint:
         try:
             found = _read(self.path)
         except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            log.warning("ignored the checkpoint %s, which is damaged: %s", self.path, str(error).partition("\n")[0])
+            set_aside(self.path, str(error).partition("\n")[0])
             return None
-        key = found.get("key") if isinstance(found, dict) else None
-        if key != self.key:
+        if not (isinstance(found, dict) and isinstance(found.get("state"), dict) and "key" in found):
+            set_aside(self.path, "not what a checkpoint holds")
+            return None
+        if (key := found["key"]) != self.key:
             log.warning("ignored the checkpoint %s, which belongs to another job: %s, not %s", self.path, key, self.key)
             return None
         changed = differences(found.get("environment") or self.environment, self.environment)
@@ -72,11 +81,19 @@ class FileCheckpoint:
             log.info("the checkpoint %s was made in another environment: %s", self.path, "; ".join(changed))
         return found["state"]
 
+    def refuse(self, why: str) -> None:
+        """See the protocol."""
+        if self.path.is_file():
+            set_aside(self.path, why)
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"key": self.key, "environment": self.environment, "state": dict(state)}, self._partial)
-        self._partial.replace(self.path)
+        with naming(self.path):
+            self._partial.unlink(missing_ok=True)
+            with open_no_link(self._partial, "xb") as handle:
+                torch.save({"key": self.key, "environment": self.environment, "state": dict(state)}, handle)
+            self._partial.replace(self.path)
 
     def clear(self) -> None:
         """Remove the file."""

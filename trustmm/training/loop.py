@@ -1,5 +1,6 @@
 """The one training loop: triples in, best weights by validation out."""
 
+import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,16 +170,25 @@ def _started(
     checkpoint: Checkpoint,
 ) -> Course:
     state = checkpoint.load() if training.checkpoint_every else None
-    if state is not None and state["device"] != training.torch_device.type:
+    if state is not None and state.get("device", training.torch_device.type) != training.torch_device.type:
         log.warning("%s starts anew: its checkpoint was made on another device (%s)", stage, state["device"])
         state = None
     if state is None:
         return Course()
+    fresh = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict()), torch.get_rng_state()
+    try:
+        course = unpack(state, model, optimizer)
+        last = course.history[-1].epoch
+    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        checkpoint.refuse(f"it lacks something: {str(error).partition(chr(10))[0]}")
+        model.load_state_dict(fresh[0])
+        optimizer.load_state_dict(fresh[1])
+        torch.set_rng_state(fresh[2])
+        return Course()
     threads = torch.get_num_threads()
-    if training.torch_device.type == "cpu" and state["threads"] != threads:
+    if training.torch_device.type == "cpu" and state.get("threads", threads) != threads:
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
-    course = unpack(state, model, optimizer)
-    log.info("%s continues after epoch %d, from its checkpoint", stage, course.history[-1].epoch)
+    log.info("%s continues after epoch %d, from its checkpoint", stage, last)
     tell(course.history, training, stage, on_epoch)
     return course
 

@@ -1,14 +1,14 @@
 """Table and figures of one job, for its folder and its page in the tracking store."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from trustmm.report.palette import BLUE, GREY, ORANGE
-from trustmm.store.job_folder import Stored
+from trustmm.store.files import atomic
+from trustmm.store.job_folder import Stored, read_history
 
 matplotlib.use("Agg")
 GROUPS = ("touched", "untouched", "cold")
@@ -16,7 +16,7 @@ GROUPS = ("touched", "untouched", "cold")
 
 def job_page(stored: Stored) -> str:
     """Draw the figures of a finished job into its folder; its page as Markdown."""
-    draw_job(stored)
+    draw_job(stored, read_history(stored.folder))
     return describe_job(stored)
 
 
@@ -30,17 +30,19 @@ def describe_job(stored: Stored) -> str:
     return "\n".join([*lines, "", f"{facts}; figures and per-user values are under Artifacts."])
 
 
-def draw_job(stored: Stored) -> None:
+def draw_job(stored: Stored, history: Sequence[Mapping[str, Any]]) -> None:
     """Write ``history.png`` and, where features were rectified, ``repair.png`` into the folder of a job."""
-    lines = (stored.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    history = [json.loads(line) for line in lines]
-    _history([line for line in history if line["stage"] == "backbone"], stored).savefig(stored.folder / "history.png")
+    epochs = [line for line in history if line["stage"] == "backbone"]
+    if epochs:
+        with atomic(stored.folder / "history.png") as path:
+            _history(epochs, stored).savefig(path)
     repair = {name: value for name, value in stored.summary["diagnostics"].items() if name.count("/") == 2}
     if repair:
-        _repair(repair).savefig(stored.folder / "repair.png")
+        with atomic(stored.folder / "repair.png") as path:
+            _repair(repair).savefig(path)
 
 
-def _history(epochs: list[Mapping[str, Any]], stored: Stored) -> Figure:
+def _history(epochs: Sequence[Mapping[str, Any]], stored: Stored) -> Figure:
     figure = Figure(figsize=(8, 3), layout="constrained", dpi=120)
     loss, valid = figure.subplots(1, 2)
     number = [epoch["epoch"] for epoch in epochs]

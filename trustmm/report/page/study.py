@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from trustmm.report.palette import BLUE, GREY, RED
+from trustmm.store.files import atomic
 
 matplotlib.use("Agg")
 DPI = 150
@@ -66,7 +67,8 @@ def draw_study(report: Study) -> None:
     if len(report.metrics) > 1:
         figures["pareto"] = draw_pareto(report, finished)
     for name, figure in figures.items():
-        figure.savefig(report.folder / f"study_{name}.png", dpi=DPI)
+        with atomic(report.folder / f"study_{name}.png") as path:
+            figure.savefig(path, dpi=DPI)
 
 
 def draw_history(report: Study) -> Figure:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from trustmm.report.runs.read import Failure, Runs, row
+from trustmm.report.runs.read import Failure, Runs, row_or_none
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY
-from trustmm.tracking.mlflow_run import Guard, connect, public, short
+from trustmm.tracking.database import database_file
+from trustmm.tracking.mlflow_run import connect, guard_of
+from trustmm.tracking.redact import public, short
 
 log = logging.getLogger(__name__)
 FILES = (RESULT, "per_user.npz")
@@ -40,10 +42,11 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
         raise ValueError(f"cannot read --mlflow {public(uri)}: {short(reason)}") from reason
     rows, failures = [], []
     for run in found:
-        path = _download(client, run, cache) if run.info.status == "FINISHED" else None
-        if path is not None:
+        path = _download(uri, client, run, cache) if run.info.status == "FINISHED" else None
+        known = None if path is None else row_or_none(path)
+        if known is not None:
             about = {"cell": run.info.run_name, "run_id": run.info.run_id}
-            rows.append(row(path) | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
+            rows.append(known | about | {"sweeps": (run.data.tags.get("mlflow.parentRunId", public(uri)),)})
         elif run.info.status != "RUNNING":
             failures.append(_failure(run))
     source = f"{public(uri)} {experiment or ''} {parent or ''}".strip()
@@ -85,11 +88,11 @@ def _jobs(client: Any, experiment_id: str, parent: str | None) -> Any:
             return
 
 
-def _download(client: Any, run: Any, cache: Path) -> Path | None:
+def _download(uri: str, client: Any, run: Any, cache: Path) -> Path | None:
     """The result of a run; None where the store has no such file."""
     folder = cache / run.info.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    guard = Guard()
+    guard = guard_of(uri)
     for name in FILES:
         if not (folder / name).is_file():
             fetch = partial(client.download_artifacts, run.info.run_id, name, str(folder))
@@ -111,7 +114,6 @@ def parents_of(runs: Runs) -> Mapping[str, str]:
     if runs.parents or not len(runs.table) or "run_id" not in runs.table:
         return runs.parents
     parents: dict[str, str] = {}
-    guard = Guard()
     for rows in runs.of_sweeps.values():
         tracked = rows[rows["run_id"].fillna("") != ""]
         if not len(tracked):
@@ -119,7 +121,7 @@ def parents_of(runs: Runs) -> Mapping[str, str]:
         first = tracked.iloc[0]
         uri = str(first["tracking"].get("uri", ""))
         if _is_there(uri):
-            run = guard.attempt("find the sweep's run", partial(_run, uri, str(first["run_id"])))
+            run = guard_of(uri).attempt("find the sweep's run", partial(_run, uri, str(first["run_id"])))
             parent = None if run is None else run.data.tags.get("mlflow.parentRunId")
             parents |= {parent: uri} if parent else {}
     return parents
@@ -131,13 +133,13 @@ def _run(uri: str, run_id: str) -> Any:
 
 def _is_there(uri: str) -> bool:
     """Not a database file that MLflow would create."""
-    _, marker, file = uri.partition("sqlite:///")
-    return Path(file).is_file() if marker else uri.startswith(("http", "postgresql", "mysql", "mssql"))
+    file = database_file(uri)
+    return uri.startswith(("http", "postgresql", "mysql", "mssql")) if file is None else file.is_file()
 
 
 def log_report(uri: str, parent: str, files: Sequence[Path]) -> None:
     """Log the files of a report with the sweep's run; a failing store costs a warning."""
-    guard = Guard()
+    guard = guard_of(uri)
     for path in files:
         guard.attempt(f"log {path.name}", partial(_log_file, uri, parent, path))
 

@@ -1,6 +1,7 @@
 """What a sweep folder was meant to hold: its template and its cells, from its ``multirun.yaml``."""
 
 import itertools
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from trustmm.options.config import config_folder
 
+log = logging.getLogger(__name__)
 LARGEST = 20_000
 """Cells of a plan worth listing."""
 
@@ -65,8 +69,15 @@ def plan_of(folder: Path) -> Plan:
     path = folder / "multirun.yaml"
     if not path.is_file():
         return Plan()
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    try:
+        return _plan(OmegaConf.load(path))
+    except (ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())[:200]
+        log.warning("%s is damaged (%s): what the sweep was meant to hold is not known", path, reason)
+        return Plan()
+
+
+def _plan(config: Any) -> Plan:
     hydra = config.hydra
     name = str(hydra.job.config_name or "")
     outputs = Path(str(config.get("output_dir", "outputs")))

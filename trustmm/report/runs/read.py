@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from trustmm.store.identity import class_name
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY, read_cells
 
+log = logging.getLogger(__name__)
 FAILED = "failed.csv"
 CHOICES = ("dataset", "backbone", "rectifier", "edit")
 SEEDS = ("seed", "corruption.seed")
@@ -156,14 +158,17 @@ def _read_folder(folder: Path) -> Runs:
     for cell in cells:
         found = _find_result(folder, plan, cell["job_id"])
         status = cell.get("status") or "FINISHED"
-        if found is not None and status in ("FINISHED", "COMPLETED"):
-            rows.append(row(found) | {"cell": cell["cell"], "run_id": cell.get("run_id", ""), "sweeps": (str(folder),)})
+        known = None if found is None else row_or_none(found)
+        if found is not None and known is None:
+            failures.append(Failure(cell["cell"], "DAMAGED", f"{found} is damaged", plan.values(cell["cell"])))
+        elif known is not None and status in ("FINISHED", "COMPLETED"):
+            rows.append(known | {"cell": cell["cell"], "run_id": cell.get("run_id", ""), "sweeps": (str(folder),)})
         else:
             reason = cell.get("reason") or ("no result.json" if status == "FINISHED" else "")
             status = "LOST" if status == "FINISHED" else status
             failures.append(Failure(cell["cell"], status, reason, plan.values(cell["cell"])))
-    known = [*(cell["cell"] for cell in cells), *(failure.cell for failure in failures)]
-    absent = [cell for cell in plan.cells if not any(same_cell(cell, other) for other in known)]
+    seen = [*(cell["cell"] for cell in cells), *(failure.cell for failure in failures)]
+    absent = [cell for cell in plan.cells if not any(same_cell(cell, other) for other in seen)]
     matched = len(absent) < len(plan.cells)  # otherwise the folder was filled by another command
     others = [cell["cell"] for cell in cells if not any(same_cell(cell["cell"], planned) for planned in plan.cells)]
     never = [Failure(cell, "ABSENT", "never recorded", plan.values(cell)) for cell in absent if matched]
@@ -177,16 +182,23 @@ def _failed(folder: Path, plan: Plan) -> list[Failure]:
     path = folder / FAILED
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as handle:
-        lines = list(csv.DictReader(handle))
-    return [Failure(line["cell"], line["status"], line["reason"], plan.values(line["cell"])) for line in lines]
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            lines = list(csv.DictReader(handle))
+        return [Failure(line["cell"], line["status"], line["reason"], plan.values(line["cell"])) for line in lines]
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        log.warning("%s is damaged (%s): the report goes on without it", path, error)
+        return []
 
 
 def _read_jobs(folder: Path) -> Runs:
     paths = sorted(folder.glob(f"*/{RESULT}"))
     if not paths:
         raise ValueError(f"{folder} must be a sweep folder (with cells.csv) or hold jobs ({RESULT} in subfolders)")
-    return Runs(pd.DataFrame([row(path) | {"sweeps": (str(folder),)} for path in paths]), sources=[str(folder)])
+    rows = [(path, row_or_none(path)) for path in paths]
+    lost = [Failure(path.parent.name, "DAMAGED", f"{path} is damaged", {}) for path, found in rows if found is None]
+    known = [found | {"sweeps": (str(folder),)} for _, found in rows if found is not None]
+    return Runs(pd.DataFrame(known), lost, sources=[str(folder)])
 
 
 def _find_result(folder: Path, plan: Plan, job_id: str) -> Path | None:
@@ -194,6 +206,15 @@ def _find_result(folder: Path, plan: Plan, job_id: str) -> Path | None:
     places = [folder.parent.parent, *plan.outputs]
     paths = (place / job_id / RESULT for place in places) if job_id else ()
     return next((path for path in paths if path.is_file()), None)
+
+
+def row_or_none(path: Path) -> dict[str, Any] | None:
+    """`row`, or None for a damaged file, which is named: a report goes on without it."""
+    try:
+        return row(path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged (%s: %s): the report goes on without it", path, type(error).__name__, error)
+        return None
 
 
 def row(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from trustmm.process.threads import bound, variables
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
+from trustmm.tracking.redact import PublicFormatter
 
 log = logging.getLogger(__name__)
 PRELOAD = ("trustmm.sweep.pool.preload",)
@@ -199,14 +200,17 @@ def _start_server(threads: int) -> None:
 
     Asked in the usual way, torch initialises CUDA, and then no forked process can use it.
     """
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     needed = {**variables(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     before = {name: os.environ.get(name) for name in needed}
     os.environ.update(needed)
+    resource_tracker.ensure_running()  # it unblocks signals when it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is ours, not the server's
     try:
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
@@ -248,13 +252,14 @@ def log_to(assignment: Assignment) -> None:
     """Everything printed from here goes to the job's log, what libraries print included."""
     folder = assignment.task.folder
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "job.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(folder / "job.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(handle, stream.fileno())
     os.close(handle)
-    form = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", stream=sys.stderr, force=True)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(PublicFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[lines], force=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,15 +17,17 @@ from types import TracebackType
 from typing import Annotated, Any, Self, get_type_hints
 
 from trustmm.options.checks import Count, NonNegative, Positive, Within, check_value
-from trustmm.store.files import atomic
+from trustmm.store.files import atomic, read_json
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.pool import death
-from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states
+from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, passes
 from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
 """Slurm's default MaxArraySize is 1001."""
+LONGEST_PAUSE = 300.0
+"""Seconds between two tries to submit."""
 SETTLE = 15.0
 """Seconds that a file may need to be seen on another node, or an ended job to vanish from Slurm's memory."""
 
@@ -76,6 +78,8 @@ class _Submitted:
     """``ARRAY_INDEX``."""
     stopped: str = ""
     """Why we ended it, if we did."""
+    cancelled: bool = False
+    """Whether Slurm knows that."""
     seen: JobState | None = None
     """The last that Slurm said of it."""
     since: float | None = None
@@ -98,6 +102,10 @@ class SlurmExecutor:
     _live: dict[str, _Submitted] = field(default_factory=dict, init=False)
     _ended: list[tuple[Task, Outcome]] = field(default_factory=list, init=False)
     _known: dict[str, str] = field(default_factory=dict, init=False)
+    _most: int = field(default=MOST_IN_ARRAY, init=False)
+    """Jobs of the next array: half of one that was refused, as a limit may lie between."""
+    _refusals: int = field(default=0, init=False)
+    _next_try: float = field(default=0.0, init=False)
 
     @property
     def name(self) -> str:
@@ -113,9 +121,8 @@ class SlurmExecutor:
         """Find the jobs of an earlier controller that still wait or run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._submitit = _submitit_executor(self.folder, self.options, self.name)
-        if self._ledger.is_file():
-            kept = json.loads(self._ledger.read_text(encoding="utf-8"))
-            states = job_states(list(kept.values()))
+        if kept := self._earlier():
+            states = self._states_at_last(list(kept.values()))
             found = {job_id: states.get(slurm_id) for job_id, slurm_id in kept.items()}
             alive = {job_id for job_id, state in found.items() if state and state.active and state.name == self.name}
             self._known = {job_id: slurm_id for job_id, slurm_id in kept.items() if job_id in alive}
@@ -134,7 +141,7 @@ class SlurmExecutor:
         log.info("cancelling %d jobs in Slurm", len(self._live))
         for job in self._live.values():
             job.stopped = why
-        cancel([job.slurm_id for job in self._live.values()])
+        self._cancel()
         until = time.monotonic() + self.options.grace
         while self._live and time.monotonic() < until:
             self._look()
@@ -159,7 +166,8 @@ class SlurmExecutor:
         self._flush()
         until = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
-            assert self._live or until is not None, "nothing was submitted that could end"
+            assert self._live or self._queue or until is not None, "nothing was submitted that could end"
+            self._flush()
             self._look()
             if self._ended:
                 break
@@ -176,16 +184,49 @@ class SlurmExecutor:
         job = self._live.get(task.job_id)
         if job is not None and not job.stopped:
             job.stopped = reason
-            cancel([job.slurm_id])
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Tell Slurm of the jobs that are stopped; where it does not answer, `_look` tries again."""
+        told = [job for job in self._live.values() if job.stopped and not job.cancelled]
+        try:
+            if told:
+                cancel([job.slurm_id for job in told])
+        except SlurmSilent as error:
+            log.warning("Slurm does not take the cancelling of %d jobs, trying again: %s", len(told), error)
+            return
+        for job in told:
+            job.cancelled = True
+
+    def _states_at_last(self, slurm_ids: Sequence[str]) -> dict[str, JobState]:
+        """What Slurm says, however long it takes to say something."""
+        while True:
+            try:
+                return job_states(slurm_ids)
+            except SlurmSilent as error:
+                log.warning("Slurm does not answer, waiting: %s", error)
+                time.sleep(self.options.poll)
+
+    def _earlier(self) -> dict[str, str]:
+        """Jobs of earlier controllers, by identity."""
+        return read_json(self._ledger, _is_ledger) or {}
 
     @property
     def _ledger(self) -> Path:
         return self.folder / "jobs.json"
 
     def _flush(self) -> None:
-        while self._queue:
-            tasks, self._queue = self._queue[:MOST_IN_ARRAY], self._queue[MOST_IN_ARRAY:]
-            self._submit_array(tasks)
+        while self._queue and time.monotonic() >= self._next_try:
+            tasks = self._queue[: self._most]
+            try:
+                self._submit_array(tasks)
+            except SlurmSilent as refusal:
+                self._refusals += 1
+                pause = min(LONGEST_PAUSE, self.options.poll * 2 ** min(self._refusals, 10))
+                self._next_try, self._most = time.monotonic() + pause, max(1, len(tasks) // 2)
+                log.warning("Slurm takes no jobs now, trying again in %.0f s: %s", pause, refusal)
+                return
+            self._queue, self._refusals, self._most = self._queue[len(tasks) :], 0, MOST_IN_ARRAY
 
     def _submit_array(self, tasks: Sequence[Task]) -> None:
         batch = self.folder / uuid.uuid4().hex[:8]
@@ -204,6 +245,7 @@ class SlurmExecutor:
         """Ask Slurm about all live jobs once, and move those that ended."""
         if not self._live:
             return
+        self._cancel()
         try:
             states = job_states([job.slurm_id for job in self._live.values()])
         except SlurmSilent as error:
@@ -232,6 +274,10 @@ class SlurmExecutor:
         if left is None and state.left_by_itself and not settled:
             return None
         return end_of(state, left, job.stopped)
+
+
+def _is_ledger(plain: Any) -> bool:
+    return isinstance(plain, dict) and all(isinstance(slurm_id, str) for slurm_id in plain.values())
 
 
 def vanished(seen: JobState | None, slurm_id: str, stopped: str) -> Outcome:
@@ -313,4 +359,6 @@ def _sbatch(executor: Any, batch: Path, count: int) -> str:
     try:
         return str(executor._submit_command(command).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
+        if passes(str(error)):
+            raise SlurmSilent(" ".join(str(error).split())) from error
         raise ValueError(f"Slurm refused the jobs: {' '.join(str(error).split())}") from error

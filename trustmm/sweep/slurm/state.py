@@ -24,6 +24,12 @@ PATIENCE = frozenset(
     {"", "None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "ReqNodeNotAvail"}
 )
 """Reasons of waiting that pass by themselves."""
+PASSING = (
+    *("submit limit", "submitjob", "maxjobcount", "max_array", "job violates accounting/qos policy"),
+    *("unable to contact", "socket timed out", "timed out", "temporarily", "connection refused", "try again"),
+    *("communication", "zero bytes were transmitted", "slurm_load_jobs", "unexpected message", "is down"),
+)
+"""In what Slurm says when it has no room or is not well."""
 SECONDS = 60
 """That a command of Slurm's may take."""
 
@@ -75,8 +81,18 @@ def job_states(slurm_ids: Sequence[str]) -> dict[str, JobState]:
 
 
 def cancel(slurm_ids: Sequence[str]) -> None:
-    """`scancel`; a job that has just ended is no mistake."""
-    _run(["scancel", *slurm_ids])
+    """`scancel`; a job that has just ended is no mistake.
+
+    Raises: SlurmSilent if its controller does not answer.
+    """
+    done = _run(["scancel", *slurm_ids])
+    if done.returncode != 0 and any(word in done.stderr.lower() for word in PASSING):
+        raise SlurmSilent(" ".join(done.stderr.split()))
+
+
+def passes(refusal: str) -> bool:
+    """Whether a refusal of `sbatch` is about the moment, a limit or an outage, and not about what was asked."""
+    return any(word in refusal.lower() for word in PASSING)
 
 
 def _from_scontrol(array: str) -> Iterator[tuple[str, JobState]]:

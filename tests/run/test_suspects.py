@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from trustmm.report.suspects import LARGEST_IMAGE, mismatch_frame, picture, reliability_figure, suspects_page, worst
+from trustmm.run.suspects import LARGEST_IMAGE, mismatch_frame, picture, reliability_figure, suspects_page, worst
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.storey import Estimate
 
