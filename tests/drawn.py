@@ -11,7 +11,15 @@ from trustmm.exact import bell
 from trustmm.seeding import stream
 from trustmm.store.digest import digest
 
-COMMON = {"taste_dim": 16, "num_groups": 50, "spread": 0.1, "sharpness": 4.0, "popularity": 0.6, "held_out": 0.1}
+COMMON = {
+    "categories": False,
+    "taste_dim": 16,
+    "num_groups": 50,
+    "spread": 0.1,
+    "sharpness": 4.0,
+    "popularity": 0.6,
+    "held_out": 0.1,
+}
 DATA = {
     "default": {"content": 0.5, "seed": 0},
     "noise": {"content": 0.0, "seed": 0},

@@ -20,7 +20,7 @@ from trustmm.corruption.kinds import replacement
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.edit.base import Edit
 from trustmm.graph.edges import Edges
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import Job
 from trustmm.options.compose import compose_job
 from trustmm.prior.lightgcn import Prior
@@ -99,7 +99,7 @@ class BackboneContract(StageContract):
 
     def make(self, train: TrainData, seed: int = 0) -> Any:
         """The model, built as a job builds it."""
-        return self.job().backbone(train, rng=np.random.default_rng(seed), neighbours=cosine_neighbours)
+        return self.job().backbone(train, rng=np.random.default_rng(seed), neighbours=NeighbourSearch())
 
     @torch.no_grad()
     def scores(self, model: Any) -> torch.Tensor:
@@ -158,7 +158,9 @@ class RectifierContract(StageContract):
     def repair(self, rectifier: Rectifier, train: TrainData) -> TrainData:
         """The data after it, without a cache."""
         eta = dict.fromkeys(train.features, 0.2)
-        return rectifier(train, toy_prior, eta=eta, seed=0, cache=Cache(None), device=CPU)[0]
+        known = {"touched": {name: np.zeros(train.num_items, dtype=bool) for name in train.features}}
+        told = known if rectifier.oracle else {}
+        return rectifier(train, toy_prior, eta=eta, seed=0, cache=Cache(None), device=CPU, **told)[0]
 
     def test_features_keep_their_shape_and_are_finite(self) -> None:
         """Edges stay: a rectifier changes features alone."""

@@ -133,7 +133,7 @@ SPECIMENS = [
     ("training.optimizer.fused=[1,a]", "training.optimizer.fused must be true or false or null, got [1, 'a']"),
     ("training.optimizer=5", "training.optimizer must be an option with a _target_, got 5"),
     ("tracking.uri=sqlite+nope:///x.db", "tracking.uri must be a database file"),
-    ("backbone=mgnc", "did you mean backbone=mgcn?"),
+    ("backbone=mgnc", "did you mean backbone=mgcn or backbone=mmgcn?"),
     ("corruption.eta=range(0,1,1e-12)", "corruption.eta has 1e+12 values; a sweep has at most 100000 jobs"),
     ("seed=range(0,1000000000000)", "seed has 1e+12 values"),
     ("corruption.eta=range(0,1,0)", "corruption.eta must be a range of finite numbers with a step"),
@@ -199,7 +199,7 @@ def test_options_of_the_pool_are_checked(key: str, bad: object) -> None:
     if (key, bad) in [("gpus", 0), ("timeout", None), ("timeout", 2.5), ("grace", 0), ("grace", 2.5)]:
         return
     with pytest.raises(ValueError, match=rf"^hydra\.launcher\.{key}"):
-        pool(lambda task: task, tracked=False, num_tasks=1, options=fine | {key: bad})  # type: ignore[arg-type,return-value]
+        pool(lambda task: task, lambda assignment: assignment, tracked=False, num_tasks=1, options=fine | {key: bad})  # type: ignore[arg-type,return-value]
 
 
 FILES = [

@@ -100,6 +100,7 @@ def test_mistakes_and_servers_that_are_away_keep_the_secret_too(words: tuple[str
 def test_what_slurm_is_told_is_a_file_without_the_secret(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra import compose, initialize_config_dir
 
+    from trustmm.cli.pages import job_page, sweep_page
     from trustmm.cli.words import enter
     from trustmm.options.config import config_folder, register
     from trustmm.sweep.plan import Sweep
@@ -118,10 +119,10 @@ def test_what_slurm_is_told_is_a_file_without_the_secret(place: Path, monkeypatc
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             return compose("config", overrides=list(words), return_hydra_config=True)
 
-    sweep = Sweep(composed, place / "outputs" / "sweeps" / "x")
+    sweep = Sweep(composed, place / "outputs" / "sweeps" / "x", sweep_page)
     (task,) = sweep.prepare([sys.argv[1:]])
     assert TYPED not in sweep.assignment(task).to_json()
-    assert work(sweep.assignment(task)).status == "FINISHED"
+    assert work(sweep.assignment(task), job_page).status == "FINISHED"
     assert leaks(place) == []
     for name in [name for name in os.environ if name.startswith("TRUSTMM_SECRET_")]:
         del os.environ[name]

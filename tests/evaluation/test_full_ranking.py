@@ -14,7 +14,7 @@ from trustmm.graph.edges import Edges
 
 CPU = torch.device("cpu")
 NUM_USERS, NUM_ITEMS = 17, 29
-PROTOCOL = FullRanking(cutoffs=[5, 10, 20], filter="clean", batch_size=4)
+PROTOCOL = FullRanking(cutoffs=[5, 10, 20], filter="clean", metrics={}, batch_size=4)
 
 
 def make_splits(seed: int = 0) -> tuple[Edges, Edges]:
@@ -34,7 +34,7 @@ def embeddings(seed: int = 0) -> Embeddings:
 
 
 def evaluator(held_out: Edges, clean: Edges, corrupted: Edges, edited: Edges, filter: str = "clean") -> Evaluator:
-    protocol = FullRanking(cutoffs=[5, 10, 20], filter=filter, batch_size=4)
+    protocol = FullRanking(cutoffs=[5, 10, 20], filter=filter, metrics={}, batch_size=4)
     return protocol.evaluator(held_out, {"clean": clean, "corrupted": corrupted, "edited": edited}, CPU)
 
 
@@ -99,20 +99,20 @@ def test_headline_is_the_chosen_mask(headline: str) -> None:
 def test_batch_size_has_no_influence_on_the_numbers(batch_size: int) -> None:
     train, held_out = make_splits()
     expected = evaluator(held_out, train, train, train)(embeddings()).means
-    protocol = FullRanking(cutoffs=[5, 10, 20], filter="clean", batch_size=batch_size)
+    protocol = FullRanking(cutoffs=[5, 10, 20], filter="clean", metrics={}, batch_size=batch_size)
     assert protocol.evaluator(held_out, dict.fromkeys(MASKS, train), CPU)(embeddings()).means == expected
 
 
 def test_cutoffs_without_the_one_of_early_stopping_are_refused() -> None:
     message = "evaluation.cutoffs must contain 10 (early stopping uses it), got [5, 20]"
     with pytest.raises(ValueError, match=re.escape(message)):
-        FullRanking(cutoffs=[5, 20], filter="clean", batch_size=4)
+        FullRanking(cutoffs=[5, 20], filter="clean", metrics={}, batch_size=4)
 
 
 def test_hidden_held_out_pair_is_a_miss_also_when_a_list_could_hold_all_items() -> None:
     train, held_out = Edges.of([0], [1], 1, 5), Edges.of([0], [0], 1, 5)
     edited = Edges.of([0, 0], [0, 1], 1, 5)
-    protocol = FullRanking(cutoffs=[5, 10, 50], filter="edited", batch_size=4)
+    protocol = FullRanking(cutoffs=[5, 10, 50], filter="edited", metrics={}, batch_size=4)
     masks = {"clean": train, "corrupted": train, "edited": edited}
     scores = protocol.evaluator(held_out, masks, CPU)(Embeddings(torch.ones(1, 1), torch.arange(5.0)[:, None]))
     assert scores.means["recall@50"] == 0

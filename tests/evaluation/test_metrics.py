@@ -93,7 +93,7 @@ def test_metrics_oracle_means_at_every_cutoff(oracle_folder: Path) -> None:
         train = Edges.of(inputs["train_user"], inputs["train_item"], *shape)
     test = Edges.of(oracle["test_user"], oracle["test_item"], *shape)
     cutoffs = list(range(1, len(oracle["recall_at"]) + 1))
-    protocol = FullRanking(cutoffs=cutoffs, filter="clean", batch_size=7)
+    protocol = FullRanking(cutoffs=cutoffs, filter="clean", metrics={}, batch_size=7)
     evaluator = protocol.evaluator(test, {"clean": train}, torch.device("cpu"))
 
     scores = evaluator(Embeddings(torch.from_numpy(oracle["scores"]), torch.eye(shape[1])))

@@ -29,7 +29,7 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["trustmm.process.threads", "trustmm.sweep.slurm.job"])
+@pytest.mark.parametrize("module", ["trustmm.process.threads", "trustmm.cli.slurm_job"])
 def test_what_says_the_threads_has_loaded_nothing_that_counts_them(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     assert python(code) == "[]\n"
@@ -44,7 +44,7 @@ class Watch:
         if name in %r:
             loaded.setdefault(name, os.environ.get("OPENBLAS_NUM_THREADS"))
 sys.meta_path.insert(0, Watch())
-from trustmm.sweep.slurm.job import main
+from trustmm.cli.slurm_job import main
 try:
     main(Path("nowhere.json"))
 except FileNotFoundError:

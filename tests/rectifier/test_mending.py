@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from trustmm.corruption.stress import Damage
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
-from trustmm.job import cached_neighbours, rectify
+from trustmm.job import CachedSearch, choosable_of, rectify
 from trustmm.prior.lightgcn import Prior
 from trustmm.rectifier.diagnostics import reliability, repair_diagnostics
 from trustmm.rectifier.oracle import OracleRectifier
@@ -176,22 +176,22 @@ def test_smooth_is_the_mix_with_the_mean_of_the_neighbours() -> None:
 def test_masked_suspects_are_chosen_by_nobody_and_still_choose() -> None:
     train, prior, damage, _ = make()
     mended, mends = run(replace(ORACLE, mask=True), train, prior, damage)
-    search = cached_neighbours(Cache(None), CPU, mended)
+    search = CachedSearch(Cache(None), CPU, choosable_of(mended))
     for name, touched in damage.touched.items():
         suspect = touched & (train.propagation.item_degree > 0)
         found = search(mended.features[name], k=10)
         assert not suspect[found.index[found.linked].numpy()].any()
         assert found.linked.all()
         assert_array_equal(mends[name].choosable, ~suspect)
-    assert cached_neighbours(Cache(None), CPU, train)(mended.features["visual"], k=10).linked.all()
+    assert CachedSearch(Cache(None), CPU, choosable_of(train))(mended.features["visual"], k=10).linked.all()
 
 
 def test_mask_is_in_the_key_of_the_item_graph(tmp_path: Path) -> None:
     train, prior, damage, _ = make()
     masked, _ = run(replace(ORACLE, mask=True, impute="none"), train, prior, damage)
     for data in (train, masked):
-        cached_neighbours(Cache(tmp_path), CPU, data)(data.features["visual"], k=5)
-    assert len(list((tmp_path / "neighbours").glob("*.npz"))) == 2
+        CachedSearch(Cache(tmp_path), CPU, choosable_of(data))(data.features["visual"], k=5)
+    assert len(list((tmp_path / "nearest").glob("*.npz"))) == 2
 
 
 def test_suspects_find_their_own_features_among_those_of_the_others() -> None:

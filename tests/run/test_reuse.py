@@ -24,7 +24,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blas: str, *overri
     monkeypatch.setattr(reuse, "environment", lambda device: here)
     config = composed(*TINY, *SHORT, f"output_dir={tmp_path}", *overrides)
     cell = build_cell(config, dict.fromkeys(LABELS, "x"))
-    return dict(reuse.run_or_reuse(cell, cell.read_data()).stored.summary)
+    return dict(reuse.run_or_reuse(cell, cell.read_data(), lambda stored: "").stored.summary)
 
 
 def test_result_names_the_environments_of_all_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

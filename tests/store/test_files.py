@@ -129,6 +129,6 @@ def test_publishing_survives_pictures_that_cannot_be_written(
     names = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
     summary = {"test": dict.fromkeys(names, 0.1), "valid": dict.fromkeys(names, 0.2), "test_by_mask": {}}
     summary |= {"diagnostics": {}, "best_epoch": 0, "seconds": 1.0, "evaluated_users": 3}
-    publish(Stored(tmp_path, summary), Kept())
+    publish(Stored(tmp_path, summary), Kept(), page.job_page)
     assert "test/recall@10" in Kept.logged
     assert "the job is finished, but its figures are not drawn" in caplog.text

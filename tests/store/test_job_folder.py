@@ -2,13 +2,14 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.report.conftest import make_summary
-from trustmm.store.job_folder import RESULT, SCHEMA, check_summary, read_result, write_result
+from trustmm.store.job_folder import RESULT, SCHEMA, check_summary, load_summary, read_result, write_result
 
 SUMMARY = make_summary(0.1, {})
 
@@ -46,6 +47,9 @@ def test_result_that_is_refused_is_named_with_what_was_found(tmp_path: Path, cap
         ('{"job_id": "x"}', "options must be"),
     ):
         path.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(f"{path} is no result of a job: {why}")):
+            load_summary(path)
         with caplog.at_level(logging.WARNING):
             assert read_result(tmp_path, SUMMARY["job_id"]) is None
-        assert f"{path} is no result of a job: {why}" in caplog.text
+        assert str(path) in caplog.text
+        assert not path.exists()

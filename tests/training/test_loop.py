@@ -43,7 +43,7 @@ def make_splits() -> tuple[Edges, Edges]:
 
 def make_evaluator() -> Evaluator:
     train, valid = make_splits()
-    protocol = FullRanking(cutoffs=[5, 10], filter="clean", batch_size=8)
+    protocol = FullRanking(cutoffs=[5, 10], filter="clean", metrics={}, batch_size=8)
     return protocol.evaluator(valid, dict.fromkeys(MASKS, train), torch.device("cpu"))
 
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from trustmm.dataset.data import Dataset
 from trustmm.graph.dense import all_inner_products
-from trustmm.graph.neighbours import cosine_neighbours
+from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.job import choosable_of
 from trustmm.run.cell import LABELS, build_cell, identity_facts
 from trustmm.run.rectified import edited
 from trustmm.seeding import stream
@@ -63,7 +64,8 @@ def load_model(folder: Path) -> "Model":
     if identity_facts(cell, data.identity)["job_id"] != stored.summary["job_id"]:
         raise ValueError(f"the program or the data changed since {folder} was made; run the job again")
     train = edited(data, job, Path(config.cache_dir))
-    backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=cosine_neighbours)
+    search = NeighbourSearch(job.training.torch_device, choosable_of(train))
+    backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)
     with np.load(folder / WEIGHTS, allow_pickle=False) as kept:
         backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
     return Model(stored, data, backbone.to(job.training.torch_device).eval())

@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 from trustmm import __version__
 from trustmm.run.cell import UNSCIENTIFIC, Cell, plain_config
-from trustmm.training.course import Epoch
 
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.tracking.mlflow import Run
+    from trustmm.training.course import Epoch
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def publish(stored: "Stored", tracked: "Run", page: MakePage, *, anew: bool = Fa
     if not tracked.kept:
         return
     from trustmm.store.job_folder import read_history
+    from trustmm.training.course import Epoch
 
     note = ""
     try:

@@ -128,7 +128,7 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
         checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"], facts["environment"])
         if not cell.config.resume:
             checkpoint.clear()
-        keep = partial(save_weights, folder) if cell.config.keep_model else None
+        keep = None if cell.config.keep_model is False else partial(save_weights, folder)
         result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint, on_model=keep)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
     with atomic(folder / "config.yaml") as path:

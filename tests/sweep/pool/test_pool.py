@@ -223,7 +223,7 @@ def test_death_names_the_signal():
 )
 def test_options_are_checked_by_name(key, value, message):
     options = {"n_workers": "auto", "jobs_per_gpu": 1, "gpus": "auto", "threads": "auto", "timeout": None, "grace": 1.0}
-    make = partial(pool, lambda task: None, tracked=False, num_tasks=4)
+    make = partial(pool, lambda task: None, lambda assignment: None, tracked=False, num_tasks=4)
     assert make(options=options).slots >= 1
     with pytest.raises(ValueError, match=message):
         make(options=options | {key: value})
