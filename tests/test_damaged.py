@@ -111,7 +111,7 @@ def journal(swept: Path) -> tuple[Path, Callable[[], Any]]:
 OWN = {file.__name__: file for file in (result, history, cells, outcome, checkpoint, ledger, journal)}
 HARMLESS = {
     *(("history", damage) for damage in ("cut", "empty", "garbage")),
-    *(("journal", damage) for damage in ("cut", "empty")),
+    *(("journal", damage) for damage in ("cut", "empty", "garbage")),
     ("cells", "cut"),
 }
 """A last line that a kill cut short is expected, and no file is damaged for it; so is garbage without one."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from trustmm.backbone.draws import Draws
 from trustmm.corruption.base import Corruption
 from trustmm.corruption.kinds import replacement
 from trustmm.dataset.data import Dataset, TrainData
@@ -45,7 +46,7 @@ def toy_data() -> TrainData:
     features["visual"][3] = 0
     users, items = chosen.nonzero()
     edges = Edges.of(users, items, USERS, ITEMS)
-    return TrainData(edges, edges, features)
+    return TrainData(edges, edges, features, categories=rng.integers(0, 3, ITEMS))
 
 
 def toy_prior() -> Prior:
@@ -131,6 +132,7 @@ class BackboneContract(StageContract):
         if not list(model.parameters()):
             return
         model.train()
+        model.draws = Draws(np.random.default_rng(1))
         model.begin_epoch(np.random.default_rng(0))
         users, items = (torch.from_numpy(side) for side in (train.supervision.users, train.supervision.items))
         terms = model.loss_terms(Batch(users, items, (items + 1) % ITEMS, len(users)))

@@ -30,14 +30,12 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blas: str, *overri
 def test_result_names_the_environments_of_all_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = finished(tmp_path, monkeypatch, "Haswell", "rectifier=mr", "backbone=freedom")
     assert first["environment"] == {"blas": "Haswell", "host": "here"}
-    assert {entry["kind"] for entry in first["inputs"]} == {
-        *("prior", "projection", "mismatch", "plan", "nearest", "training")
-    }
+    assert {entry["kind"] for entry in first["inputs"]} == {*("prior", "projection", "mismatch", "plan", "nearest")}
     second = finished(tmp_path, monkeypatch, "SkylakeX", "rectifier=mr", "rectifier.lam=0.2", "backbone=freedom")
     assert second["environment"]["blas"] == "SkylakeX"
     made = {entry["kind"]: entry["environment"]["blas"] for entry in second["inputs"]}
     assert made["prior"] == "Haswell"
-    assert made["training"] == "SkylakeX"
+    assert made["nearest"] == "SkylakeX"
     assert datetime.fromisoformat(second["ended"]) > datetime.fromisoformat(first["ended"])
     plain = finished(tmp_path, monkeypatch, "SkylakeX", "rectifier=none", "backbone=bpr")
-    assert [entry["kind"] for entry in plain["inputs"]] == ["training"]
+    assert plain["inputs"] == []

@@ -15,16 +15,16 @@ from trustmm.options.config import STAGES, config_folder, register
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Hydra's error in the words of somebody who mistyped a key or value; other messages stay."""
-    if isinstance(error.__cause__, ValueError):
-        return str(error.__cause__)
     message = " ".join(str(error).split("\nConfig search path:")[0].split())
     option = re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)$", message)
     if option is not None:
         return unknown_option(option[1], option[2], option[3].split())
-    if message.startswith("Config group override must be"):
+    if "Config group override must be" in f"{message} {error.__cause__}":
         odd = [word for word in arguments if re.fullmatch(r"(\w+)=.*", word) and word.split("=")[0] in STAGES]
         odd = [word for word in odd if not re.fullmatch(r"\w+=[A-Za-z_]\w*", word) or word.endswith("=null")]
         return f"{' '.join(odd)}: a group must be one of its options, by name"
+    if isinstance(error.__cause__, ValueError):
+        return str(error.__cause__)
     wrong = re.search(r"Could not override '([^']+)'", message)
     if wrong is None:
         return message
