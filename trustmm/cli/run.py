@@ -49,7 +49,7 @@ def run_command(do: Callable[[DictConfig], None], config_name: str) -> None:
         except (HydraException, OmegaConfBaseException) as error:  # some of Hydra's are OSErrors, too
             leave(explain(error, sys.argv[1:]))
         except (ValueError, ArithmeticError, JobsFailed) as error:
-            leave(str(error))
+            leave(explain(error, sys.argv[1:]) if "Config group override" in str(error) else str(error))
 
 
 def _compose_and(do: Callable[[DictConfig], None], config_name: str) -> None:
