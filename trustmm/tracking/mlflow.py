@@ -171,7 +171,7 @@ class MLflowTracking(NoTracking):
     def show_sweep(self, run_id: str, summary: SweepSummary) -> str | None:
         """See the base class; the table's columns are a shared view, which this writes."""
         run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
-        run.describe(summary.params, None)
+        run.log_new_params(summary.params)
         for step, metrics in summary.metrics.items():
             run.log_metrics(metrics, step=step)
 

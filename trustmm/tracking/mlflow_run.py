@@ -121,6 +121,15 @@ class MLflowRun(Run):
         if dataset is not None:
             self._attempt("log the dataset", lambda client, run: _log_dataset(client, run, dataset))
 
+    def log_new_params(self, params: Mapping[str, Any]) -> None:
+        """Log what the run does not have yet: a parameter never changes, and a sweep may be continued elsewhere."""
+
+        def log(client: Any, run: str) -> None:
+            known = client.get_run(run).data.params
+            log_params(client, run, {name: value for name, value in legal_names(params).items() if name not in known})
+
+        self._attempt("log params", log)
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers in one request (a thousand each if more), infinities as NaN."""
         now = int(time.time() * 1000)
