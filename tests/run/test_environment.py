@@ -47,3 +47,7 @@ def test_kernels_and_threads_that_move_a_digit_are_told_apart() -> None:
     assert plain != facts_under(OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell")
     assert plain == facts_under(OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Nehalem")
     assert plain != facts_under(OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Nehalem", ATEN_CPU_CAPABILITY="default")
+
+
+def test_every_value_is_a_plain_string_so_that_checkpoints_can_be_read_without_pickle() -> None:
+    assert {type(value) for value in environment(torch.device("cpu")).values()} == {str}

@@ -13,7 +13,7 @@ from trustmm.backbone.content import in_order, node_table
 from trustmm.dataset.data import TrainData
 from trustmm.graph.agreement import agreeing_neighbours
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
-from trustmm.graph.common import most_in_common
+from trustmm.graph.common_items import most_in_common
 from trustmm.graph.neighbours import NeighbourSearch, top_k, unit_rows
 from trustmm.graph.rows import LayerMeanRows, map_rows, take
 from trustmm.graph.sparse import SparseMatrices, normalised_matrix

@@ -5,7 +5,7 @@ import torch
 
 from trustmm.backbone.neighbourhood import Neighbourhood
 from trustmm.dataset.data import TrainData
-from trustmm.graph.common import most_alike
+from trustmm.graph.common_items import most_alike
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.sparse import SparseMatrix
 from trustmm.options.checks import Count, NonNegative

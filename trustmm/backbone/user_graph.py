@@ -13,7 +13,7 @@ from trustmm.backbone.initialise import linear, xavier_normal
 from trustmm.backbone.losses import bpr
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean
-from trustmm.graph.common import most_in_common
+from trustmm.graph.common_items import most_in_common
 from trustmm.graph.neighbours import NeighbourSearch, unit_rows
 from trustmm.graph.rows import take
 from trustmm.graph.sparse import SparseMatrix

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume", "keep_model"})
 """Top-level keys that say where and how a job is kept."""
-TOP: Mapping[str, Any] = {"seed": Seed, "resume": bool, "output_dir": str, "cache_dir": str}
+TOP: Mapping[str, Any] = {"seed": Seed, "resume": bool, "keep_model": bool | None, "output_dir": str, "cache_dir": str}
 """What the top-level keys may be."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""

@@ -26,7 +26,7 @@ def environment(device: "torch.device") -> dict[str, str]:
     return {
         "trustmm": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "torch_scatter": _version("torch-scatter"),
         "cpu": cpu_model(),

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from trustmm.graph import common
-from trustmm.graph.common import most_in_common
+from trustmm.graph.common_items import most_in_common
 
 NUM_USERS, NUM_ITEMS = 17, 29
 
