@@ -54,9 +54,13 @@ def allowed(value: str, now: object, key: str) -> bool:
     if TEXT_OR_OPEN.search(key) or isinstance(now, dict):
         return True
     if value in ("null", "-7", "5.5", "nope", "''", "true", "nan"):
-        return {"true": isinstance(now, bool), "-7": True, "5.5": True, "null": True, "nan": False}.get(
-            value, isinstance(now, str)
-        )
+        return {
+            "true": isinstance(now, bool) or key == "keep_model",
+            "-7": True,
+            "5.5": True,
+            "null": True,
+            "nan": False,
+        }.get(value, isinstance(now, str))
     return value in ("[]", "[1,a]") and isinstance(now, list)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from trustmm.graph import common
+from trustmm.graph import common_items as common
 from trustmm.graph.common_items import most_in_common
 
 NUM_USERS, NUM_ITEMS = 17, 29

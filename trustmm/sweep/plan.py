@@ -201,7 +201,8 @@ class Sweep:
         try:
             choices = dict(config.hydra.runtime.choices)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            plain.keep_model = bool(plain.keep_model)
+            if plain.keep_model is None:
+                plain.keep_model = False
             cell = build_cell(plain, choices)
             kept = OmegaConf.create(concealed(plain_config(plain)))
             return Cell(kept, cell.choices, cell.job, cell.read_data, cell.tracking)
