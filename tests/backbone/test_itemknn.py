@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from trustmm.backbone.itemknn import ItemKNN
 from trustmm.dataset.data import TrainData
-from trustmm.graph import common
+from trustmm.graph import common_items
 from trustmm.graph.edges import Edges
 from trustmm.graph.neighbours import NeighbourSearch
 
@@ -17,7 +17,7 @@ NUM_USERS, NUM_ITEMS = 17, 29
 @pytest.mark.parametrize("block", [1, 200, 1 << 24])
 @pytest.mark.parametrize(("k", "shrink"), [(1, 0.0), (4, 0.0), (4, 3.0), (NUM_ITEMS, 3.0), (500, 0.0)])
 def test_scores_are_dense_algebra(k: int, shrink: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(common_items, "BLOCK_ENTRIES", block)
     keys = np.sort(np.random.default_rng(0).permutation(NUM_USERS * NUM_ITEMS)[:120])
     edges = Edges.from_keys(keys, NUM_USERS, NUM_ITEMS)
     dense = np.zeros((NUM_USERS, NUM_ITEMS))
