@@ -1,6 +1,6 @@
 """``python -m trustmm``, the same as the command ``trustmm``."""
 
-from trustmm.cli.command import main
+from trustmm.cli.command import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

@@ -30,6 +30,7 @@ from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.job_folder import RESULT, Stored, read_history, read_stored
 from trustmm.store.sweep_folder import FinishedCell, read_cells
+from trustmm.tracking.typed import conceal_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +144,7 @@ def sweep(*overrides: str, root: str | Path | None = None, dataset: Dataset | No
 
     Raises: ValueError for a mistake in the options; RuntimeError if jobs failed, the others are kept.
     """
-    words = [*_data_options(overrides, root, dataset), *overrides]
+    words = conceal_words([*_data_options(overrides, root, dataset), *overrides])
     output = next((word.partition("=")[2] for word in reversed(words) if word.startswith("output_dir=")), "outputs")
     folder = Path(output) / "sweeps" / f"api-{digest(sorted(words))[:12]}"
     command = [sys.executable, "-m", "trustmm", "-m", *words, f"hydra.sweep.dir={folder}"]

@@ -1,5 +1,6 @@
 """The Python API: docs/api.md runs as it is written, and what it promises holds."""
 
+import os
 import re
 import subprocess
 import sys
@@ -162,3 +163,19 @@ def test_rectify_answers_in_the_form_of_its_question(tmp_path: Path) -> None:
     assert several.mismatch["visual"].shape == one.mismatch.shape == (20,)
     assert 0 <= np.nanmin(one.mismatch) <= np.nanmax(one.mismatch) <= 1
     assert 0 <= one.eta_hat <= 1
+
+
+def test_a_password_is_no_word_of_the_process_that_runs_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def run(command: list[str], **pipes: object) -> subprocess.CompletedProcess[str]:
+        started.extend(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ValueError, match="^$"):
+        trustmm.sweep("tracking.uri='http://u:s3cr3t@h'", "seed=0,1")
+    assert "seed=0,1" in started
+    assert "s3cr3t" not in " ".join(started)
+    for name in [name for name in os.environ if name.startswith("TRUSTMM_SECRET_")]:
+        del os.environ[name]
