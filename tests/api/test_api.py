@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,32 @@ def test_weights_of_other_code_or_data_are_refused(result: trustmm.Result, monke
     monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: {"job_id": "another"})
     with pytest.raises(ValueError, match="changed since"):
         trustmm.load(result)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: b"{" * 99])
+def test_damaged_weights_are_named_in_a_line(result: trustmm.Result, damage: Callable[[bytes], bytes]) -> None:
+    path = result.folder / "model.npz"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    try:
+        with pytest.raises(
+            ValueError, match=rf"^{re.escape(str(path))} is damaged \(.*\); remove it and run"
+        ) as caught:
+            trustmm.load(result)
+    finally:
+        path.write_bytes(whole)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused_in_a_line(result: trustmm.Result) -> None:
+    path = result.folder / "model.npz"
+    whole = path.read_bytes()
+    np.savez(path, other=np.zeros(3))
+    try:
+        with pytest.raises(ValueError, match=r"model\.npz is damaged \(Error\(s\) in loading state_dict"):
+            trustmm.load(result)
+    finally:
+        path.write_bytes(whole)
 
 
 def test_arrays_are_a_data_set_wherever_an_option_is(place: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from trustmm.job import choosable_of
 from trustmm.run.cell import LABELS, build_cell, identity_facts
 from trustmm.run.rectified import edited
 from trustmm.seeding import stream
+from trustmm.store.cache import UNUSABLE
 from trustmm.store.files import atomic
 from trustmm.store.job_folder import WEIGHTS, Stored, read_stored
 
@@ -66,8 +67,12 @@ def load_model(folder: Path) -> "Model":
     train = edited(data, job, Path(config.cache_dir))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)
-    with np.load(folder / WEIGHTS, allow_pickle=False) as kept:
-        backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
+    try:
+        with np.load(folder / WEIGHTS, allow_pickle=False) as kept:
+            backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
+    except (*UNUSABLE, RuntimeError, TypeError, AttributeError) as error:  # of an .npy, of other weights, of no numbers
+        path, why = folder / WEIGHTS, " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged ({why}); remove it and run the job again, keep_model=true") from error
     return Model(stored, data, backbone.to(job.training.torch_device).eval())
 
 

@@ -95,7 +95,7 @@ class Cache:
             os.utime(path)  # the time of its last use
         except FileNotFoundError:
             return None
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             _set_aside(path, f"is damaged ({error})")
             return None
         changed = differences(about["key"], _as_json(key))
@@ -111,7 +111,8 @@ class Cache:
                 log.info("cache: removed %s, over the limit of %.3g GB", path, self.limit / 1e9)
 
 
-_UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What a damaged archive of arrays raises."""
 
 
 def _set_aside(path: Path, why: str) -> None:

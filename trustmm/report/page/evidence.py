@@ -5,6 +5,7 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from trustmm.report.palette import IN_TURN
+from trustmm.store.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +16,8 @@ Path = Sequence[Mapping[str, Any]]
 
 def evidence_page(picture: File, paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float) -> str:
     """Draw the paths into a file; the table as Markdown. Arguments as of `evidence_table`."""
-    draw_paths(paths, metric).savefig(picture)
+    with atomic(picture) as path:
+        draw_paths(paths, metric).savefig(path)
     return evidence_table(paths, metric, nominal)
 
 
