@@ -112,7 +112,8 @@ def read_pairs(options: Preparation, columns: list[Columns], record: _Record) ->
     for path, names in zip(options.interactions, columns, strict=True):
         wanted = [name for name in (names.user, names.item, names.time) if name]
         with record.tally(path.name) as tally:
-            units.append(collector.add(path, records(path, tally, options.header, wanted), names, tally))
+            found = records(path, tally, options.header, wanted, options.encoding)
+            units.append(collector.add(path, found, names, tally))
             tally.check(path, options.tolerance)
     pairs = collector.finish()
     record.step("read", pairs)
