@@ -31,8 +31,6 @@ def conceal_word(word: str, override: Override | None) -> str:
     Args:
         word: as typed.
         override: what it says, None where it is no override: then it is concealed whole.
-
-    Raises: ValueError for a secret in a place that cannot be concealed, such as a key.
     """
     if public(word) == word:
         return word
@@ -40,19 +38,19 @@ def conceal_word(word: str, override: Override | None) -> str:
         return conceal(word)
     key, value = override.get_key_element(), override._value
     if isinstance(value, ChoiceSweep):
-        choice = f"choice({','.join(_spelt(element) for element in value.list)})"
-        shown = f"{key}={f'shuffle({choice})' if value.shuffle else choice}"
+        choices = ",".join(_spelt(element) for element in value.list)
+        choices = choices if value.simple_form else f"choice({choices})"
+        shown = f"{key}={f'shuffle({choices})' if value.shuffle else choices}"
     else:
         shown = f"{key}={_spelt(value)}"
-    if public(shown) != shown:
-        raise ValueError(f"{public(word)}: an address with a password must be a value, or an element of a list")
-    return shown
+    return shown if public(shown) == shown else conceal(word)
 
 
 def _spelt(value: Any) -> str:
     """A value in Hydra's grammar, its addresses concealed."""
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_spelt(key)}:{_spelt(one)}' for key, one in value.items())}}}"
+        pairs = [f"{Override._get_value_element_as_str(key)}:{_spelt(one)}" for key, one in value.items()]
+        return f"{{{','.join(pairs)}}}"
     if isinstance(value, list):
         return f"[{','.join(map(_spelt, value))}]"
     text = value.text if isinstance(value, QuotedString) else value

@@ -248,7 +248,7 @@ def test_items_of_movielens_are_read_in_their_encoding_with_named_columns(
     assert (found["textual"] != 0).any(axis=1).all()
     made = json.loads((out / "dataset.json").read_text())
     assert (made["options"]["encoding"], made["options"]["item_header"]) == ("latin-1", header.split(","))
-    with pytest.raises(ValueError, match=rf"{name}, line 1: found a line that is not utf-8 \(--encoding\), expected"):
+    with pytest.raises(ValueError, match=rf"{name}.* a line that is not utf-8 \(--encoding\)"):
         make(tmp_path / "other", reviews, attributes=path, attribute_columns=("genres",), item_header=header.split(","))
 
 
