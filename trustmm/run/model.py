@@ -68,7 +68,7 @@ def load_model(folder: Path) -> "Model":
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)
     try:
-        with np.load(folder / WEIGHTS, allow_pickle=False) as kept:
+        with (folder / WEIGHTS).open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
             backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
     except (*UNUSABLE, RuntimeError, TypeError, AttributeError) as error:  # of an .npy, of other weights, of no numbers
         path, why = folder / WEIGHTS, " ".join(str(error).split())[:200]

@@ -36,7 +36,7 @@ def differences(pair: Pair, folders: Mapping[str, Path], metric: str, mask: str)
 
 def _read(path: Path, name: str) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
             return arrays["users"], arrays[name]
     except (OSError, *UNUSABLE):
         return None
