@@ -115,7 +115,7 @@ def test_every_look_is_a_line_behind_the_options_and_the_table_has_every_verdict
 @pytest.mark.parametrize(
     ("params", "options", "message"),
     [
-        ({**PARAMS, "seed": "0,1"}, {}, "take seed out of"),
+        ({**PARAMS, "seed": "0,1"}, {}, "remove seed from"),
         ({"corruption.eta": "0,0.4"}, {}, "compare=rectifier must be a key that varies, one of: corruption.eta"),
         (PARAMS, {"base": "trust"}, "base=trust must be one of at least two values of rectifier"),
     ],

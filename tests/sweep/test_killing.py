@@ -92,7 +92,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[obj
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("turn", "kills"), enumerate(ROUNDS))
+@pytest.mark.parametrize(("turn", "kills"), list(enumerate(ROUNDS)))
 def test_all_cells_come_once_and_no_run_stays_running(
     turn: int, kills: int, undisturbed: dict[str, tuple[object, bytes]] | None, tmp_path: Path
 ) -> None:
@@ -133,4 +133,4 @@ def test_ctrl_c_in_the_first_seconds_is_one_line_that_says_how_to_go_on(seconds:
     if "trustmm" in said or status == 130:  # else Python itself had not come to the first line of ours
         assert status == 130
         assert "Traceback" not in said
-        assert said.splitlines()[-1] == "trustmm: interrupted; the same command goes on where this one ended"
+        assert said.splitlines()[-1] == "trustmm: interrupted; repeat the command to continue where it stopped"

@@ -56,14 +56,14 @@ def load_model(folder: Path) -> "Model":
     """
     stored = read_stored(folder)
     if not (folder / WEIGHTS).is_file():
-        raise ValueError(f"{folder} has no {WEIGHTS}: run the job again with keep_model=true, which keeps its weights")
+        raise ValueError(f"{folder} has no {WEIGHTS}: run the job again with keep_model=true to keep its weights")
     config = OmegaConf.create(dict(stored.summary["config"]))
     assert isinstance(config, DictConfig)
     config.tracking = {"_target_": "trustmm.tracking.mlflow.NoTracking", "uri": "none", "experiment": "none"}
     cell = build_cell(config, dict.fromkeys(LABELS, ""))
     job, data = cell.job, cell.read_data()
     if identity_facts(cell, data.identity)["job_id"] != stored.summary["job_id"]:
-        raise ValueError(f"the program or the data changed since {folder} was made; run the job again")
+        raise ValueError(f"the code or the data have changed since {folder} was written; run the job again")
     train = edited(data, job, Path(config.cache_dir))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)
