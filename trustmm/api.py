@@ -225,7 +225,7 @@ def _data_options(overrides: Sequence[str], root: str | Path | None, dataset: Da
     if dataset is None:
         return [] if root is None else [f"dataset.root={root}"]
     if root is not None or any(word.startswith("dataset") for word in overrides):
-        raise ValueError("give either dataset=, data in memory, or options of a stored data set, not both")
+        raise ValueError("give either dataset= (data in memory) or options of a stored data set, not both")
     output = next((word.partition("=")[2] for word in reversed(overrides) if word.startswith("output_dir=")), "outputs")
     folder = Path(output) / "datasets" / f"{dataset.name}-{dataset.digest[:12]}" / dataset.name
     if not folder.is_dir():

@@ -53,7 +53,7 @@ class Job:
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
             )
         if self.edit.wants_graph_only:
-            raise ValueError("edit.op=graphda edits what carries messages, not the positives; use edit=graph_only")
+            raise ValueError("edit.op=graphda edits message edges, not positives; use edit=graph_only")
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 
@@ -208,10 +208,10 @@ def check_fit(job: Job, data: Dataset) -> None:
         )
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
-            raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
+            raise ValueError(f"a modality must not be called {name!r}, which torch reserves; rename it")
     if not data.features and (job.corruption.needs_features or "rectifier" in job.busy_stages):
         raise ValueError(
-            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
+            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier need; "
             "use corruption.eta=0 rectifier=none, or a dataset with features"
         )
     for split, pairs in (("validation", data.valid), ("test", data.test)):

@@ -118,7 +118,7 @@ def test_weights_of_other_code_or_data_are_refused(result: trustmm.Result, monke
     was = {part: result.summary[part] for part in PARTS if part in result.summary}
     now = was | {"job_id": "another", "code_digest": "beef"}
     monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: now)
-    with pytest.raises(ValueError, match=f"run the job again; code: {was['code_digest']}, now beef$"):
+    with pytest.raises(ValueError, match=f"run the job again: code: {was['code_digest']}, now beef$"):
         trustmm.load(result)
 
 

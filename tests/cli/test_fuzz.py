@@ -146,7 +146,7 @@ SPECIMENS = [
     ("hydra.nonsense=1", "unknown key hydra.nonsense"),
     ("seed=true", "seed must be"),
     ("output_dir=null", "output_dir"),
-    ("dataset=null", "dataset=null: a group must be one of its options"),
+    ("dataset=null", "dataset=null: give one of the group's options"),
     ("backbone=[bpr,mgcn]", "backbone"),
 ]
 

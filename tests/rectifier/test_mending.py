@@ -100,7 +100,7 @@ def test_hopeless_features_stay_bit_for_bit_and_the_log_says_why(options: Any, c
     for name, matrix in train.features.items():
         assert mended.features[name] is matrix
         assert mends[name].trust.hopeless
-        assert f"the {name} features do not follow their items" in caplog.text
+        assert f"the {name} features do not match their items" in caplog.text
     assert not mended.choosable
 
 

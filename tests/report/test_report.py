@@ -169,7 +169,7 @@ def test_cells_whose_data_differ_are_never_paired_though_their_options_agree(swe
     page = write_report(runs, tmp_path / "out")[0].read_text(encoding="utf-8")
     assert "**Data differ though their options agree; they are not compared** (2)" in page
     assert "synthetic#3abb15 (2 jobs)" in page
-    assert "Data of one name differ, and are not compared" in caption_facts(runs)
+    assert "Data of the same name differ and are not compared" in caption_facts(runs)
     again = combine([runs, read_sweeps([sweep.folder])])
     assert sorted(set(again.table["dataset"])) == ["synthetic#3abb15", "synthetic#747bc6"]
 
@@ -284,6 +284,6 @@ def test_a_search_is_pointed_to_its_own_page_and_not_laid_out_as_a_grid(sweep: S
     page = write_report(read_sweeps([sweep.folder]), tmp_path)[0].read_text(encoding="utf-8")
     assert f"Drawn by a sampler: `{sweep.folder / 'study.md'}` shows" in page
     assert "0 cells missing" in page
-    assert "1 seed a cell (0-2)" in page
+    assert "1 seed per cell (0-2)" in page
     assert "All cells" in page
     assert "Fig. 3" not in page.partition("## Claims")[0]

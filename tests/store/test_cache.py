@@ -230,7 +230,7 @@ def test_entry_of_another_key_is_named_with_both_values_and_not_used(
     wrong.rename(right)
     cache.arrays("prior", {"options": {"k": 2}, "code": "a"}, compute)
     assert len(calls) == 2
-    assert "is of another key (option k: 1, now 2)" in caplog.text
+    assert "belongs to another key (option k: 1, now 2)" in caplog.text
 
 
 def test_entry_is_found_again_when_a_class_moves(tmp_path: Path) -> None:

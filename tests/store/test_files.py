@@ -104,7 +104,7 @@ def test_json_that_is_not_ours_is_set_aside(tmp_path: Path, caplog: pytest.LogCa
     assert read_json(path, lambda plain: "a" in plain) == {"a": 1}
     with caplog.at_level(logging.WARNING):
         assert read_json(path, lambda plain: "b" in plain) is None
-    assert f"{path} is damaged (not what such a file holds): set aside as a.json.damaged" in caplog.text
+    assert f"{path} is damaged (unexpected content): renamed to a.json.damaged" in caplog.text
     assert not path.exists()
 
 
@@ -131,4 +131,4 @@ def test_publishing_survives_pictures_that_cannot_be_written(
     summary |= {"diagnostics": {}, "best_epoch": 0, "seconds": 1.0, "evaluated_users": 3}
     publish(Stored(tmp_path, summary), Kept(), page.job_page)
     assert "test/recall@10" in Kept.logged
-    assert "the job is finished, but its figures are not drawn" in caplog.text
+    assert "the job is finished, but its figures could not be drawn" in caplog.text

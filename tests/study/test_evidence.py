@@ -157,7 +157,7 @@ def test_every_comparison_says_the_environments_of_both_sides(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("params", "options", "message"),
     [
-        ({**PARAMS, "seed": "0,1"}, {}, "take seed out of"),
+        ({**PARAMS, "seed": "0,1"}, {}, "remove seed from"),
         ({"corruption.eta": "0,0.4"}, {}, "compare=rectifier must be a key that varies, one of: corruption.eta"),
         (PARAMS, {"base": "trust"}, "base=trust must be one of at least two values of rectifier"),
     ],

@@ -103,4 +103,4 @@ def test_ctrl_c_in_the_first_seconds_is_one_line_that_says_how_to_go_on(seconds:
     said = (tmp_path / "said").read_text()
     if status == 130:
         assert "Traceback" not in said
-        assert said.splitlines()[-1] == "trustmm: interrupted; the same command goes on where this one ended"
+        assert said.splitlines()[-1] == "trustmm: interrupted; repeat the command to continue where it stopped"

@@ -54,7 +54,7 @@ def test_a_job_that_changed_meanwhile_names_what_changed_and_both_values(assignm
     monkeypatch.setattr("trustmm.run.cell.identity_facts", lambda cell, digest: here)
     monkeypatch.setattr("trustmm.sweep.worker._read", lambda cell, *_: SimpleNamespace(identity=None))
     reason = work(replace(assignment, identity=here | {"job_id": "abc"} | part), job_page).reason
-    assert reason == f"this job changed after the sweep was prepared, repeat its command{expected}"
+    assert reason == f"this job has changed since the sweep was prepared; repeat the command{expected}"
 
 
 def _too_much_for_torch():

@@ -118,7 +118,7 @@ def test_a_half_made_one_without_runs_is_set_aside(tmp_path: Path, caplog: pytes
     half_made(file, with_runs=False)
     with caplog.at_level(logging.WARNING):
         MLflowTracking(uri=f"sqlite:///{file}", experiment="x").initialise()
-    assert f"{file} is damaged (its making was cut off; no run is in it)" in caplog.text
+    assert f"{file} is damaged (its creation was interrupted, and it holds no run)" in caplog.text
     assert file.with_name("mlflow.db.damaged").exists()
 
 

@@ -37,7 +37,9 @@ SWEEP = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run both sweeps (or reuse what is finished), then show them."""
-    parser = argparse.ArgumentParser("trustmm demo", description="The main question on embedded data, in minutes.")
+    parser = argparse.ArgumentParser(
+        "trustmm demo", description="Answer the main question on built-in data in minutes."
+    )
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of results; default: outputs")
     outputs = parser.parse_args(arguments).outputs
     console, started = Console(), time.monotonic()
@@ -62,7 +64,7 @@ def run_sweep(name: str, extra: Sequence[str], outputs: Path, console: Console) 
     shown = " ".join(f"'{word}'" if "$" in word else word for word in command)
     console.print(f"$ python {shown}", soft_wrap=True, highlight=False)
     if subprocess.run([sys.executable, *command]).returncode:
-        raise SystemExit("the sweep failed, see above; the same command tries again what did not finish")
+        raise SystemExit("the sweep failed, see above; repeat the command to run the jobs that did not finish")
 
 
 def recall_table(title: str, runs: Runs) -> Table:

@@ -40,7 +40,7 @@ EXAMPLES = """examples:
       --image-features image_features_Baby.b
   Amazon's ratings table, which has no header:
     python -m trustmm prepare --out data/baby --interactions ratings_Baby.csv --header user,item,rating,time
-  any table with ready-made features:
+  any table with precomputed features:
     python -m trustmm prepare --out data/toys --interactions clicks.parquet --user customer --item product \\
       --features visual clip.npy clip_items.txt textual bert.parquet
 then:
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = result.add_argument
-    add("--out", type=Path, required=True, metavar="ROOT/NAME", help="the folder to make; it must not exist")
+    add("--out", type=Path, required=True, metavar="ROOT/NAME", help="folder to create; it must not exist yet")
     add(
         "--interactions",
         type=Path,
@@ -68,12 +68,12 @@ def parser() -> argparse.ArgumentParser:
     )
     for name in ("user", "item", "time"):
         ignored = "; '' ignores times" if name == "time" else ""
-        add(f"--{name}", metavar="COLUMN", help=f"column of the {name}, unless its name is a known one{ignored}")
+        add(f"--{name}", metavar="COLUMN", help=f"column of the {name}, if its name is not recognised{ignored}")
     add("--header", type=_names, metavar="A,B,...", help="columns of a text table without a header line")
     add("--core", type=int, default=5, metavar="K", help="minimum number of pairs per user and item (default 5)")
     add("--split", choices=("random", "time"), default="random", help="8:1:1 for each user, or by time for all at once")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random split (default 0)")
-    add("--metadata", type=Path, metavar="FILE", help="texts of items, a table as above")
+    add("--metadata", type=Path, metavar="FILE", help="table with the texts of items, in a format as above")
     add(
         "--item-column",
         metavar="COLUMN",
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "--attributes",
         nargs="+",
         metavar=("FILE", "COLUMN"),
-        help="attributes of items, a table as above, and its columns (default: genres, class or categories)",
+        help="table with the attributes of items, and its columns (default: genres, class or categories)",
     )
     add("--image-features", type=Path, metavar="FILE", help="binary records of a 10-byte item and 4096 float32")
     add("--images", type=Path, metavar="FOLDER", help="images named after items, such as B00A.jpg")
@@ -186,9 +186,9 @@ def main(words: list[str] | None = None) -> None:
     except OSError as error:
         _exit(sentence(error, "preparing", arguments.out))
     except KeyboardInterrupt:
-        _exit("interrupted; the same command goes on", status=130)
+        _exit("interrupted; repeat the command to continue", status=130)
     except Terminated:
-        _exit("terminated; the same command goes on", status=143)
+        _exit("terminated; repeat the command to continue", status=143)
     sys.stdout.write(_summary(made, arguments.out))
 
 
@@ -202,7 +202,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if weights is not None:
         with named("--vision-weights", weights):
             if not is_file(weights):
-                raise ValueError(f"--vision-weights {weights} is missing or no file")
+                raise ValueError(f"--vision-weights {weights} is missing or not a file")
     options.check(has_text_encoder=model is not None, has_image_encoder=vision is not None)
     text: Encoder[str] | None = None
     if model is not None:
@@ -235,7 +235,7 @@ def _summary(made: dict[str, Any], out: Path) -> str:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"must be different names with commas between, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be distinct names separated by commas, got {text!r}")
     return names
 
 

@@ -44,12 +44,12 @@ def main() -> None:
 def run(config: DictConfig) -> None:
     """Rectify the features of one data set into `config.out`, which appears whole or not at all."""
     if not config.out:
-        raise ValueError("out must be given: the folder to be made, such as out=/data_mr/sports")
+        raise ValueError("out must be given: the folder to create, such as out=/data_mr/sports")
     out = Path(config.out).expanduser()
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
     if job.rectifier.idle:
-        raise ValueError("rectify needs a rectifier: rectifier=mr, trust or another one, got rectifier=none")
+        raise ValueError("rectify needs a rectifier, such as rectifier=mr or rectifier=trust, got rectifier=none")
     from trustmm.run.rectified import rectified
 
     data = read_data()

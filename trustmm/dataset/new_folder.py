@@ -31,7 +31,7 @@ def check_new(out: Path, key: str) -> None:
             out.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return
-        raise ValueError(f"{key}={out} exists already; nothing is overwritten: give another name or remove it")
+        raise ValueError(f"{key}={out} already exists and is not overwritten; choose another name or remove it")
 
 
 @contextmanager

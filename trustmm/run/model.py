@@ -56,7 +56,7 @@ def load_model(folder: Path) -> "Model":
     """
     stored = read_stored(folder)
     if not (folder / WEIGHTS).is_file():
-        raise ValueError(f"{folder} has no {WEIGHTS}: run the job again with keep_model=true, which keeps its weights")
+        raise ValueError(f"{folder} has no {WEIGHTS}: run the job again with keep_model=true to keep its weights")
     config = OmegaConf.create(dict(stored.summary["config"]))
     assert isinstance(config, DictConfig)
     config.tracking = {"_target_": "trustmm.tracking.mlflow.NoTracking", "uri": "none", "experiment": "none"}
@@ -66,7 +66,7 @@ def load_model(folder: Path) -> "Model":
     if facts["job_id"] != stored.summary["job_id"]:
         was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
         why = "; ".join(differences(was, facts))
-        raise ValueError(f"{folder} is of another program or other data, run the job again; {why}")
+        raise ValueError(f"{folder} belongs to other code or other data; run the job again: {why}")
     train = edited(data, job, open_cache(config, environment(job.training.torch_device)))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)

@@ -84,7 +84,7 @@ class Cache:
         found = self._read(kind, path, key)
         if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            waits = f"cache: waiting for {kind} {path.stem}, which %s computes"
+            waits = f"cache: waiting for {kind} {path.stem}, which %s is computing"
             with locked(path.with_suffix(".lock"), holder=f"process {os.getpid()}", on_wait=partial(log.info, waits)):
                 found = self._read(kind, path, key)
                 if found is None:
@@ -114,7 +114,7 @@ class Cache:
             return None
         changed = differences(about["key"], _as_json(key))
         if changed:
-            _set_aside(path, f"is of another key ({'; '.join(changed)})")
+            _set_aside(path, f"belongs to another key ({'; '.join(changed)})")
             return None
         self._hand(kind, path, about)
         return entry
@@ -135,7 +135,7 @@ _UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, Not
 def _set_aside(path: Path, why: str) -> None:
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
-    log.warning("the cache entry %s %s; it is now %s, and computed again", path, why, aside.name)
+    log.warning("the cache entry %s %s; it was renamed to %s and is computed again", path, why, aside.name)
 
 
 def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
@@ -146,7 +146,7 @@ def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
             entry = {name: stored[name] for name in stored.files}
     about = json.loads(entry.pop(ABOUT).tobytes())
     if not all(isinstance(about.get(name), dict) for name in ("key", "environment")):
-        raise ValueError("it does not say what it is for")
+        raise ValueError("it does not record its key and environment")
     return entry, about
 
 

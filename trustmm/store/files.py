@@ -90,10 +90,10 @@ def read_json(path: Path, is_valid: Callable[[Any], bool]) -> Any | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        set_aside(path, "empty" if not path.stat().st_size else f"no JSON: {error}")
+        set_aside(path, "empty" if not path.stat().st_size else f"invalid JSON: {error}")
         return None
     if not is_valid(plain):
-        set_aside(path, "not what such a file holds")
+        set_aside(path, "unexpected content")
         return None
     return plain
 
@@ -102,4 +102,4 @@ def set_aside(path: Path, why: str) -> None:
     """Rename a file that cannot be used to ``NAME.damaged`` and say so in one line; it will be made anew."""
     aside = path.with_name(path.name + DAMAGED)
     os.replace(path, aside)
-    log.warning("%s is damaged (%s): set aside as %s, and made anew", path, why, aside.name)
+    log.warning("%s is damaged (%s): renamed to %s and written again", path, why, aside.name)

@@ -167,7 +167,7 @@ def comparisons_of(space: Space, options: EvidenceOptions) -> list[Comparison]:
     """
     axes = {axis.key: axis for axis in space.axes}
     if "seed" in axes:
-        raise ValueError("the study chooses seeds itself: take seed out of hydra.sweeper.params and the command line")
+        raise ValueError("the study chooses seeds itself: remove seed from hydra.sweeper.params and the command line")
     if options.compare not in axes:
         raise ValueError(
             f"hydra.sweeper.compare={options.compare} must be a key that varies, one of: {', '.join(axes)}"
@@ -257,7 +257,7 @@ def _run(
         if stored is not None:
             if options.metric not in stored.summary["test"]:
                 known = ", ".join(stored.summary["test"])
-                raise ValueError(f"hydra.sweeper.metric={options.metric} is no test metric; there are: {known}")
+                raise ValueError(f"hydra.sweeper.metric={options.metric} is not a test metric; available: {known}")
             found.values[key], found.jobs[key] = stored.summary["test"][options.metric], stored.summary
 
 

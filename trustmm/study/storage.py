@@ -95,7 +95,7 @@ def _drop_torn_line(journal: Path) -> None:
         except ValueError:
             fine = False
         if not fine:
-            set_aside(journal, f"line {number} is no entry of a journal")
+            set_aside(journal, f"line {number} is not a journal entry")
             return
     whole = text.rfind(b"\n") + 1
     if whole < len(text):
@@ -134,8 +134,8 @@ def leased(study: Any, folder: Path) -> Iterator[Lease]:
         other = study.user_attrs.get("controller")
         if other is not None and _lives(other):
             raise ValueError(
-                f"the study {study.study_name!r} has a controller already: process {other['pid']} on {other['host']}; "
-                f"wait for it, or end it (a dead one is noticed after {LEASE_SECONDS:.0f} s)"
+                f"the study {study.study_name!r} already has a controller: process {other['pid']} on {other['host']}; "
+                f"wait for it, or stop it (a dead one is noticed after {LEASE_SECONDS:.0f} s)"
             )
         lease.renew()
     ended = threading.Event()

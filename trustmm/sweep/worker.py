@@ -103,7 +103,7 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
     found = identity_facts(cell, data.identity)
     if found["job_id"] != assignment.task.job_id:
         parts = differences(assignment.identity, found) or [f"id: {assignment.task.job_id}, now {found['job_id']}"]
-        raise ValueError(f"this job changed after the sweep was prepared, repeat its command; {'; '.join(parts)}")
+        raise ValueError(f"this job has changed since the sweep was prepared; repeat the command; {'; '.join(parts)}")
     return run_or_reuse(cell, data, page, assignment.parent_run_id, on_run)
 
 

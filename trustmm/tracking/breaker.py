@@ -43,7 +43,7 @@ class Breaker:
         Raises: StoreSilentError where there was no answer in time, or the server is left alone.
         """
         if self.open and not last:
-            raise StoreSilentError("the server is not asked again until the end")
+            raise StoreSilentError("the server is not contacted again until the end")
         started, seconds = time.monotonic(), LAST_SECONDS if last and self.open else CALL_SECONDS
         answer: list[Any] = []
         done = threading.Event()

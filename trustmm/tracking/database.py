@@ -70,11 +70,11 @@ def ensure_database(file: Path) -> None:
     if tables and not _expected() <= tables:
         if "runs" not in tables or not _count_runs(file):
             _drop_beside(file)
-            set_aside(file, "its making was cut off; no run is in it")
+            set_aside(file, "its creation was interrupted, and it holds no run")
             tables = frozenset()
         elif "alembic_version" not in tables or any(name.startswith("_alembic_tmp_") for name in tables):
             raise HalfMadeError(
-                f"{file} is a database of MLflow whose making or upgrade was cut off, and it holds runs: restore a "
+                f"{file} is an MLflow database whose creation or upgrade was interrupted, and it holds runs: restore a "
                 "copy, or move it away and repeat the command"
             )
     if not tables:
@@ -107,7 +107,7 @@ def _make(file: Path) -> None:
         _drop_beside(file)
         os.replace(new, file)
     except (OperationalError, sqlite3.OperationalError) as error:
-        raise OSError(f"cannot make the database {file}: {getattr(error, 'orig', error)}") from error
+        raise OSError(f"cannot create the database {file}: {getattr(error, 'orig', error)}") from error
     finally:
         for suffix in _BESIDE:
             Path(f"{new}{suffix}").unlink(missing_ok=True)
@@ -128,7 +128,7 @@ def _tables(file: Path) -> frozenset[str]:
                 name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
             )
     except sqlite3.DatabaseError as error:
-        raise HalfMadeError(f"{file} is no database that can be read ({error}); move it away") from error
+        raise HalfMadeError(f"{file} is not a readable database ({error}); move it away") from error
 
 
 def _expected() -> frozenset[str]:

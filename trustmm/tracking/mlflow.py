@@ -221,7 +221,7 @@ class MLflowTracking(NoTracking):
             tags = orphan.data.tags
             seen = parent is not None and tags.get("mlflow.parentRunId") == parent
             if seen or is_dead(tags):
-                self._close(orphan.info.run_id, status, reason or f"process {tags.get('pid')} ended without a word")
+                self._close(orphan.info.run_id, status, reason or f"process {tags.get('pid')} ended without a report")
 
     def _close(self, run_id: str, status: Status, reason: str) -> None:
         run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
@@ -277,7 +277,7 @@ class MLflowTracking(NoTracking):
             said = str(reason) if isinstance(reason, HalfMadeError) else short(reason)
             raise TrackingError(
                 f"cannot use tracking.uri={public(self.uri)}: {said}; "
-                "see that it can be reached and written, or switch tracking off with tracking=none"
+                "make sure that it can be reached and written, or turn tracking off with tracking=none"
             ) from reason
 
     def _demand(self, do: Callable[[], T]) -> T:

@@ -91,7 +91,7 @@ class Guard:
         except Exception as reason:  # noqa: BLE001 - whatever the store does, the training goes on
             self.failures += 1
             level = logging.WARNING if self.failures == 1 else logging.DEBUG
-            log.log(level, "tracking: could not %s, going on without it: %s", action, short(reason))
+            log.log(level, "tracking: could not %s, continuing without it: %s", action, short(reason))
             return None
 
 

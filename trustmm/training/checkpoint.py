@@ -85,7 +85,7 @@ class FileCheckpoint:
             set_aside(self.path, str(error).partition("\n")[0])
             return None
         if not (isinstance(found, dict) and isinstance(found.get("state"), dict) and "key" in found):
-            set_aside(self.path, "not what a checkpoint holds")
+            set_aside(self.path, "unexpected content")
             return None
         if (key := found["key"]) != self.key:
             log.warning("ignored the checkpoint %s, which belongs to another job: %s, not %s", self.path, key, self.key)
@@ -125,5 +125,5 @@ def _read(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         broken = archive.testzip()  # torch does not compare the check sums
     if broken is not None:
-        raise zipfile.BadZipFile(f"bad check sum of {broken}")
+        raise zipfile.BadZipFile(f"wrong checksum of {broken}")
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -217,7 +217,7 @@ def test_death_names_the_signal():
     [
         ("n_workers", 0, "hydra.launcher.n_workers must be"),
         ("n_workers", "all", "hydra.launcher.n_workers must be"),
-        ("gpus", 99, "hydra.launcher.gpus must be at most the"),
+        ("gpus", 99, "hydra.launcher.gpus must be at most "),
         ("timeout", -1, "hydra.launcher.timeout must be"),
     ],
 )

@@ -70,7 +70,7 @@ class Preparation:
         for key, path in self.sources():
             with named(key, path):
                 if not is_file(path) and not (key == "--features" and is_folder(path)):
-                    raise ValueError(f"{path} ({key}) is missing or no file")
+                    raise ValueError(f"{path} ({key}) is missing or not a file")
                 if is_file(path):
                     path.open("rb").close()
         if self.images is not None:

@@ -96,7 +96,7 @@ def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
         return list(_table(path, kind, header).names)
     found = next(records(path, Tally(path.name), header), None)
     if found is None:
-        raise ValueError(f"{path}: no line can be read, expected an object a line")
+        raise ValueError(f"{path}: no line can be read, expected one object per line")
     return [str(name) for name in found[1]]
 
 
@@ -182,7 +182,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     with named("read as lines of text", path):
         for number, line in numbered_lines(path):
             if number == 1 and line is not None and line.startswith(UTF_16):
-                raise ValueError(f"{path}: found a file in UTF-16, expected UTF-8; save it as that")
+                raise ValueError(f"{path}: found a file in UTF-16, expected UTF-8; convert the file")
             yield number, line
 
 
@@ -234,7 +234,7 @@ def _triples(path: Path, line: str, header: Sequence[str] | None) -> Table:
     if known_columns(fields) is not None and len(set(fields)) == len(fields):
         return Table(separator, fields, header_lines=1)
     if not 2 <= len(fields) <= len(TRIPLE_COLUMNS):
-        expected = "user, item and maybe rating and time; name the columns with --header user,item,..."
+        expected = "user, item and optionally rating and time; name the columns with --header user,item,..."
         raise ValueError(f"{path}, line 1: found {len(fields)} columns without a header, expected {expected}")
     return Table(separator, TRIPLE_COLUMNS[: len(fields)])
 

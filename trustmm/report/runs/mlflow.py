@@ -73,7 +73,7 @@ def _experiment_id(client: Any, experiment: str | None, parent: str | None) -> s
     found = client.get_experiment_by_name(experiment)
     if found is None:
         names = ", ".join(sorted(known.name for known in client.search_experiments()))
-        raise ValueError(f"there is no experiment {experiment!r} in the store; there are: {names}")
+        raise ValueError(f"there is no experiment {experiment!r} in the store; available: {names}")
     return str(found.experiment_id)
 
 

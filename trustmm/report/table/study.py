@@ -218,8 +218,8 @@ def sensitivity_table(runs: Runs) -> Table:
             numbers = [Number(value, bold=value == grid.max().max()) for value in values]
             rows.append([*(plain(part.iloc[0][axis]) for axis in axes), plain(lam), *numbers])
     caption = (
-        f"Test {short_metric(HEADLINE[0])}, mean over seeds; the largest mean of the grid is bold, which is no choice: "
-        f"choose by validation. {caption_facts(runs)}"
+        f"Test {short_metric(HEADLINE[0])}, mean over seeds; the largest mean of the grid is bold, but choose by "
+        f"validation. {caption_facts(runs)}"
     )
     columns = [*axes, "lam", *[f"tau={tau:g}" for tau in taus]]
     return Table("sensitivity", "Fig. 3 in numbers: lam and tau", columns, rows, caption)

@@ -82,7 +82,7 @@ class PoolExecutor:
         """End what still runs: SIGTERM, after `grace` seconds SIGKILL; a second Ctrl-C kills at once."""
         self._waiting.clear()
         if self._running:
-            log.info("ending %d jobs; Ctrl-C again kills them", len(self._running))
+            log.info("stopping %d jobs; press Ctrl-C again to kill them", len(self._running))
         try:
             for worker in self._running:
                 self._stop(worker, "the sweep was interrupted" if reason is not None else "the sweep ended")
@@ -105,7 +105,7 @@ class PoolExecutor:
         """The next task that ended, in order of ending; None after `timeout` seconds without one."""
         until = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
-            assert self._running or until is not None, "nothing was submitted that could end"
+            assert self._running or until is not None, "no submitted task is left to wait for"
             if until is not None and time.monotonic() >= until:
                 return None
             self._step(until)
@@ -300,7 +300,7 @@ def pool(
     chosen = PoolOptions(**checked)
     present = [] if chosen.gpus == 0 else visible_gpus()
     if isinstance(chosen.gpus, int) and chosen.gpus > len(present):
-        raise ValueError(f"hydra.launcher.gpus must be at most the {len(present)} GPUs here, got {chosen.gpus}")
+        raise ValueError(f"hydra.launcher.gpus must be at most {len(present)}, the GPUs here, got {chosen.gpus}")
     placement = place(
         n_workers=chosen.n_workers,
         jobs_per_gpu=chosen.jobs_per_gpu,
