@@ -14,6 +14,7 @@ import pytest
 import trustmm
 from trustmm.cli.recommend import main as recommend
 from trustmm.dataset.layout import ITEMS, write_names
+from trustmm.store.identity import PARTS
 
 TINY = (
     "dataset.num_users=60",
@@ -116,8 +117,10 @@ def test_a_job_without_weights_says_how_to_keep_them(place: Path) -> None:
 
 
 def test_weights_of_other_code_or_data_are_refused(result: trustmm.Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: {"job_id": "another"})
-    with pytest.raises(ValueError, match="changed since"):
+    was = {part: result.summary[part] for part in PARTS if part in result.summary}
+    now = was | {"job_id": "another", "code_digest": "beef"}
+    monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: now)
+    with pytest.raises(ValueError, match=f"run the job again: code: {was['code_digest']}, now beef$"):
         trustmm.load(result)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
+import torch
+
 from trustmm.dataset.access import is_file, named, sentence
 from trustmm.dataset.layout import is_modality
 from trustmm.dataset.prepare.encode import Encoder
@@ -20,6 +22,7 @@ from trustmm.dataset.prepare.records import KINDS, UTF_8
 from trustmm.dataset.prepare.text import FIELDS, SentenceEncoder
 from trustmm.options.checks import check_value
 from trustmm.process.signals import Terminated, termination_as_exception
+from trustmm.run.environment import environment
 
 HASHED_TEXT, HISTOGRAM = "tfidf", "histogram"
 """Values of --text-model and --vision-model that need no download."""
@@ -224,7 +227,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     image: Encoder[ImageFile] | None = None
     if vision is not None:
         image = HistogramEncoder() if vision == HISTOGRAM else VisionEncoder(vision, weights, arguments.device)
-    return prepare(options, text_encoder=text, image_encoder=image)
+    on_gpu = arguments.device.startswith("cuda") and torch.cuda.is_available()
+    here = environment(torch.device(arguments.device if on_gpu else "cpu"))
+    return prepare(options, text_encoder=text, image_encoder=image, environment=here)
 
 
 def _summary(made: dict[str, Any], out: Path) -> str:

@@ -9,8 +9,8 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ class Handed:
     kind: str
     key: str
     environment: Mapping[str, str]
-    """Of the process that computed it; empty where that said nothing."""
+    """Of a process that computed it: one that was continued elsewhere is handed over once for each."""
+
+
+def recorded(handed: Sequence[Handed]) -> list[dict[str, Any]]:
+    """As plain values, each once."""
+    return [asdict(one) for place, one in enumerate(handed) if one not in handed[:place]]
 
 
 @dataclass
@@ -57,13 +62,21 @@ class Cache:
     handed: list[Handed] = field(default_factory=list, init=False)
     """What was given out so far."""
 
-    def arrays(self, kind: str, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+    def arrays(
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        compute: Callable[[], Arrays],
+        *,
+        before: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    ) -> Arrays:
         """The entry for `key`, computed under a lock if nobody has it yet, or only a damaged one.
 
         Args:
             kind: a word for the log and the folder, such as "prior".
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
             compute: called at most once per content, whatever the number of processes, while the entry is kept.
+            before: asked after `compute` for other environments that had a part in it, such as those of a checkpoint.
         """
         path = self.path(kind, key)
         if path is None:
@@ -76,8 +89,9 @@ class Cache:
                 found = self._read(kind, path, key)
                 if found is None:
                     found = compute()
-                    _write_npz(path, found, {"key": dict(key), "environment": dict(self.environment)})
-                    self.handed.append(Handed(kind, path.stem, self.environment))
+                    made = {"environment": dict(self.environment), "before": [dict(one) for one in before()]}
+                    _write_npz(path, found, {"key": dict(key)} | made)
+                    self._hand(kind, path, made)
                     log.info("cache: computed %s %s", kind, path.stem)
                     self._make_room(path)
                     return found
@@ -102,8 +116,12 @@ class Cache:
         if changed:
             _set_aside(path, f"belongs to another key ({'; '.join(changed)})")
             return None
-        self.handed.append(Handed(kind, path.stem, about["environment"]))
+        self._hand(kind, path, about)
         return entry
+
+    def _hand(self, kind: str, path: Path, about: Mapping[str, Any]) -> None:
+        for environment in (about["environment"], *about.get("before", ())):
+            self.handed.append(Handed(kind, path.stem, environment))
 
     def _make_room(self, newest: Path) -> None:
         if self.folder is not None and self.limit is not None:
