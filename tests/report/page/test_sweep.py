@@ -80,7 +80,7 @@ def test_files_of_the_page_replace_planted_links_and_leave_what_they_lead_to(tmp
         (folder / name).symlink_to(tmp_path / name)
     sweep_page(folder, ROWS, drawn=True)
     look = {"seeds": 2, "estimate": 0.1, "low": 0.0, "high": 0.2, "p": 0.5, "e": 1.0, "margin": 0.0}
-    look |= {"seconds": 1.0}
+    look |= {"seconds": 1.0, "environment": "here"}
     evidence_page(folder / "paths.png", {"a - b": ([look], "open")}, "recall@10", 0.05, [])
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
     assert all((folder / name).stat().st_size for name in names)
