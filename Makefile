@@ -30,7 +30,7 @@ $(VENV)/wheels/torch-scatter: $(VENV)/installed
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --no-build-isolation --wheel-dir $(VENV)/wheels torch-scatter
 	touch $@
 
-demo: setup  ## the main question on embedded data: base and rectified FREEDOM, clean and damaged, in minutes
+demo: setup  ## the main question on built-in data: base and rectified FREEDOM, clean and damaged, in minutes
 	$(BIN)/python -m trustmm demo $(if $(OUTPUTS),--outputs $(OUTPUTS))
 
 quick-report: setup  ## sweeps of all quick templates, and their reports in outputs/report (20 minutes on 2 cores)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 
 from trustmm.backbone.base import Backbone
 from trustmm.corruption.base import Corruption, Damage
@@ -24,8 +25,9 @@ from trustmm.store.identity import code_digest, describe, targets
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
 from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer, fit
-from trustmm.training.once import Trained, train_once
+from trustmm.training.once import Trained, train_once, weights_of
 
+OnWeights = Callable[[Mapping[str, NDArray[Any]]], None]
 if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
     from trustmm.prior.lightgcn import LightGCNPrior, Prior
 
@@ -52,7 +54,7 @@ class Job:
             )
         if self.edit.wants_graph_only:
             raise ValueError(
-                "edit.op=graphda and edit.op=reweigh edit what carries messages, not the positives; use edit=graph_only"
+                "edit.op=graphda and edit.op=reweigh edit message edges, not positives; use edit=graph_only"
             )
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
@@ -85,7 +87,7 @@ def run_job(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
-    on_model: Callable[[Backbone], None] | None = None,
+    on_weights: OnWeights | None = None,
 ) -> JobResult:
     """Run one cell of a results table.
 
@@ -97,13 +99,13 @@ def run_job(
         cache: priors, repairs, item graphs and trainings, shared by all jobs.
         on_epoch: told of every epoch of the prior and of the backbone.
         checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
-        on_model: given the trained backbone with its best weights, which then is trained even if an equal one was.
+        on_weights: given the best weights of the backbone by name.
 
     Raises: ValueError if the stages do not fit the data.
     """
     check_fit(job, data)
     with deterministic(job.training):
-        return _run(data, job, cache, on_epoch, checkpoint, on_model)
+        return _run(data, job, cache, on_epoch, checkpoint, on_weights)
 
 
 def _run(
@@ -112,7 +114,7 @@ def _run(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint,
-    on_model: Callable[[Backbone], None] | None,
+    on_weights: OnWeights | None,
 ) -> JobResult:
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
@@ -138,13 +140,20 @@ def _run(
             on_epoch=on_epoch,
             checkpoint=checkpoint,
         )
-        if on_model is not None:
-            on_model(model)
-        return Trained(history, final_scorer(model))
+        return Trained(history, final_scorer(model), {} if on_weights is None else weights_of(model))
 
-    key = training_key(job, seen, data.valid, masks)
-    kept = cache if on_model is None else Cache(None)
-    made = train_once(train, key, training=job.training, stage="backbone", cache=kept, on_epoch=on_epoch)
+    made = train_once(
+        train,
+        training_key(job, seen, data.valid, masks),
+        training=job.training,
+        stage="backbone",
+        cache=cache,
+        on_epoch=on_epoch,
+        weights=on_weights is not None,
+        before=lambda: checkpoint.before,
+    )
+    if on_weights is not None:
+        on_weights(made.weights)
     valid, test = (evaluate(made.final) for evaluate in (on_valid, on_test))
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0
@@ -201,10 +210,10 @@ def check_fit(job: Job, data: Dataset) -> None:
         )
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
-            raise ValueError(f"a modality must not be called {name!r}, which is a word of torch's; rename it")
+            raise ValueError(f"a modality must not be called {name!r}, which torch reserves; rename it")
     if not data.features and (job.corruption.needs_features or "rectifier" in job.busy_stages):
         raise ValueError(
-            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier are about; "
+            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier need; "
             "use corruption.eta=0 rectifier=none, or a dataset with features"
         )
     for split, pairs in (("validation", data.valid), ("test", data.test)):

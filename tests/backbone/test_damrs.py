@@ -76,5 +76,5 @@ def test_divergence_is_that_of_bernoulli_variables_and_finite_for_large_logits()
 
 
 def test_a_modality_called_behaviour_is_refused() -> None:
-    with pytest.raises(ValueError, match="has a view called 'behaviour', as a modality is"):
+    with pytest.raises(ValueError, match="calls a view of its own 'behaviour'"):
         DAMRS.check_fit(["behaviour", "visual"])

@@ -53,4 +53,4 @@ def test_a_plugin_that_is_not_there_is_advised_about(monkeypatch: pytest.MonkeyP
 def test_a_full_disk_is_advised_about(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e9)
     (disk,) = (finding for finding in doctor.findings(tmp_path) if finding.name == "disk")
-    assert disk.advice == "make room before a study"
+    assert disk.advice == "free some space first"

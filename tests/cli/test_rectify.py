@@ -108,8 +108,8 @@ def test_most_suspicious_are_the_warm_items_of_lowest_alignment() -> None:
     [
         ((), "out must be given"),
         (("out=.",), "out must end with a plain folder name"),
-        (("out=taken",), "out=taken exists already"),
-        (("out=x", "rectifier=none"), "rectify needs a rectifier: rectifier=mr, trust"),
+        (("out=taken",), "out=taken already exists"),
+        (("out=x", "rectifier=none"), "rectify needs a rectifier, such as rectifier=mr"),
         (("out=x", "rectifier.lam=2"), "rectifier.lam must be in [0, 1], got 2"),
         (("out=x", "rectifier.lamm=0.5"), "unknown key rectifier.lamm; did you mean rectifier.lam"),
     ],

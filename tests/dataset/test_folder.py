@@ -184,7 +184,7 @@ IDS = r"numbered 0, 1, 2, \.\.\."
 UNREADABLE = r": found a \.npy file that cannot be read: .*; expected a complete matrix of floats, no objects$"
 NOT_NPY = r", expected a \.npy file \(numpy\.save\)$"
 DTYPE = r", expected float16, float32 or float64$"
-FINITE = r", expected numbers that are finite as float32 \(rows not so: 1\)$"
+FINITE = r", expected numbers that are finite as float32 \(rows with others: 1\)$"
 
 FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     # places
@@ -194,7 +194,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "folder missing": (
         move_away,
-        r"^dataset\.name=toys: DIR/toys is not there; dataset\.root holds folders elsewhere$",
+        r"^dataset\.name=toys: DIR/toys does not exist; dataset\.root holds the folders elsewhere$",
     ),
     "root too deep": (flatten, r"^dataset\.root=DIR holds toys\.inter itself; expected the folder above$"),
     "inter missing": (
@@ -413,7 +413,7 @@ def test_missing_folder_list_is_cut_short(tmp_path: Path) -> None:
     for index in range(30):
         (tmp_path / f"set{index:02}").mkdir()
     (tmp_path / "a_file").touch()
-    with pytest.raises(ValueError, match=r"holds folders set00, .*, set19, \.\.\.$"):
+    with pytest.raises(ValueError, match=r"holds the folders set00, .*, set19, \.\.\.$"):
         read(tmp_path / "toys")
 
 

@@ -360,7 +360,7 @@ def test_place_that_cannot_be_reached_is_one_line_with_path_and_key(
         assert str(path)[:50] in said, said
     said = refused(capsys, prepare, "--out", str(path), "--interactions", str(good))
     assert "--out" in said, said
-    assert "exists already" in said or any(one in said for one in reason.split("|")), said
+    assert "already exists" in said or any(one in said for one in reason.split("|")), said
     for root, name, key in ((path, "toys", "dataset.root"), (path, None, "dataset.name")):
         with pytest.raises(ValueError, match=r"dataset\.(root|name)") as error:
             FolderDataset(name=name, root=str(root), modalities={})()

@@ -76,10 +76,13 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 
 
 SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "feature changed": (changed_feature, r"image_feat\.npy: found another content \(SHA-256\) than dataset\.json says"),
+    "feature changed": (changed_feature, r"image_feat\.npy: found content that differs \(SHA-256\) from dataset\.json"),
     "interactions added": (longer_inter, r"toys\.inter: found \d+ bytes, dataset\.json says \d+"),
-    "no JSON": (lambda folder: (folder / "dataset.json").write_text("{"), r"dataset\.json: found no JSON"),
-    "deep JSON": (lambda folder: (folder / "dataset.json").write_text("[" * 100_000), r"dataset\.json: found no JSON"),
+    "no JSON": (lambda folder: (folder / "dataset.json").write_text("{"), r"dataset\.json: found invalid JSON"),
+    "deep JSON": (
+        lambda folder: (folder / "dataset.json").write_text("[" * 100_000),
+        r"dataset\.json: found invalid JSON",
+    ),
     "huge": (lambda folder: (folder / "dataset.json").write_text(" " * (2**24 + 1)), "found more than 16777216 bytes"),
     "other format": (edited(lambda found: found.update(format="x")), "found no format 'trustmm dataset 1'"),
     "name climbs": (edited(lambda found: found.update(name="../toys")), r"found the name '\.\./toys'"),

@@ -127,9 +127,7 @@ def test_options_of_other_operations_are_no_part_of_its_identity() -> None:
 
 @pytest.mark.parametrize("where", ["train_only", "both"])
 def test_refused_before_data_are_read_where_the_supervision_would_change(where: str) -> None:
-    with pytest.raises(
-        ValueError, match="edit.op=graphda and edit.op=reweigh edit what carries messages, not the positives"
-    ):
+    with pytest.raises(ValueError, match="edit.op=graphda and edit.op=reweigh edit message edges, not positives"):
         make("edit.op=graphda", f"edit={where}")
 
 

@@ -163,7 +163,7 @@ def test_unknown_keys_name_the_nearest(group: str, override: str, nearest: str) 
 
 def test_unknown_keys_far_from_all_list_what_there_is() -> None:
     assert unknown_key("edit.zzzzzzzzzzzz", ["edit.op", "edit.ratio", "prior.reg"]) == (
-        "unknown key edit.zzzzzzzzzzzz; there are: edit.op, edit.ratio"
+        "unknown key edit.zzzzzzzzzzzz; available: edit.op, edit.ratio"
     )
 
 

@@ -9,7 +9,7 @@ from trustmm.cli.report import main
 from trustmm.report.runs.cells import axes_of, gaps, pairs
 from trustmm.report.runs.read import combine, read_sweeps
 from trustmm.report.table.caption import caption_facts, provenance
-from trustmm.report.table.study import difference_table, pivot_table
+from trustmm.report.table.study import difference_table, pivot_table, robustness_table
 from trustmm.report.table.table import Number, Table
 from trustmm.report.write import mixed_pairs, write_report
 
@@ -136,7 +136,7 @@ def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep
     runs = read_sweeps([sweep.folder])
     table = difference_table(runs)
     said = [row[-1] for row in table.rows if row[list(table.columns).index("metric")] == "R@10"]
-    assert said == ["A", "B vs A", "A with inputs of B vs A"]
+    assert said == ["A", "B vs A", "A (inputs of B) vs A"]
     assert "Environment A: blas Haswell (5 jobs on one, two)." in table.notes
     assert "Environment B: blas SkylakeX (1 job on two)." in table.notes
     write_report(runs, tmp_path / "out")
@@ -145,6 +145,9 @@ def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep
         if path.exists():
             assert "Compared across environments" in path.read_text(encoding="utf-8")
     assert (tmp_path / "out" / "robustness.md").exists()
+    assert [row[-1] for row in robustness_table(runs).rows] == ["A", "A + B vs A"]
+    [through] = [note for note in mixed_pairs(runs) if note.startswith("**Curves")]
+    assert through == "**Curves through several environments**: rectifier=mr over corruption.eta: A + B."
 
 
 def test_one_environment_is_said_once_and_another_host_is_none(sweep: Sweep) -> None:
@@ -166,7 +169,7 @@ def test_cells_whose_data_differ_are_never_paired_though_their_options_agree(swe
     page = write_report(runs, tmp_path / "out")[0].read_text(encoding="utf-8")
     assert "**Data differ though their options agree; they are not compared** (2)" in page
     assert "synthetic#3abb15 (2 jobs)" in page
-    assert "Data of one name differ, and are not compared" in caption_facts(runs)
+    assert "Data of the same name differ and are not compared" in caption_facts(runs)
     again = combine([runs, read_sweeps([sweep.folder])])
     assert sorted(set(again.table["dataset"])) == ["synthetic#3abb15", "synthetic#747bc6"]
 
@@ -281,6 +284,6 @@ def test_a_search_is_pointed_to_its_own_page_and_not_laid_out_as_a_grid(sweep: S
     page = write_report(read_sweeps([sweep.folder]), tmp_path)[0].read_text(encoding="utf-8")
     assert f"Drawn by a sampler: `{sweep.folder / 'study.md'}` shows" in page
     assert "0 cells missing" in page
-    assert "1 seed a cell (0-2)" in page
+    assert "1 seed per cell (0-2)" in page
     assert "All cells" in page
     assert "Fig. 3" not in page.partition("## Claims")[0]

@@ -47,7 +47,7 @@ def test_result_that_is_refused_is_named_with_what_was_found(tmp_path: Path, cap
         ('{"job_id": "x"}', "options must be"),
     ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=re.escape(f"{path} is no result of a job: {why}")):
+        with pytest.raises(ValueError, match=re.escape(f"{path} is not the result of a job: {why}")):
             load_summary(path)
         with caplog.at_level(logging.WARNING):
             assert read_result(tmp_path, SUMMARY["job_id"]) is None

@@ -168,7 +168,7 @@ def test_interrupted_grid_runs_what_is_missing_or_failed(tmp_path: Path) -> None
 
 
 def test_grid_over_an_interval_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a grid has no end with x=interval\(0,1\); list its values, e.g. x=0,1"):
+    with pytest.raises(ValueError, match=r"a grid cannot enumerate x=interval\(0,1\); list values, e.g. x=0,1"):
         study_of(Jobs(tmp_path, hill), sampler="grid")
 
 
@@ -204,7 +204,7 @@ def test_changed_question_is_refused_with_what_changed(
 
 def test_changed_code_is_refused(tmp_path: Path) -> None:
     study_of(Jobs(tmp_path, hill), n_trials=3)
-    with pytest.raises(ValueError, match="the code, the data or fixed options are not those of the finished trials"):
+    with pytest.raises(ValueError, match="the data or fixed options differ from those of the finished trials"):
         study_of(Jobs(tmp_path, hill, code="2"), n_trials=6)
 
 
@@ -235,7 +235,7 @@ def test_only_validation_metrics_may_be_optimised(metric: str, tmp_path: Path) -
         ({"n_trials": None}, "hydra.sweeper.n_trials must be given"),
         ({"importance": "shap"}, "hydra.sweeper.importance must be fanova or ped_anova, got 'shap'"),
         ({"metric": ["recall@10", "ndcg@10"], "pruner": "median"}, "hydra.sweeper.pruner must be none with several"),
-        ({"metric": ["recall@10", "ndcg@10"], "sampler": "cmaes"}, "cmaes knows one objective only"),
+        ({"metric": ["recall@10", "ndcg@10"], "sampler": "cmaes"}, "cmaes supports one objective"),
         ({"storage": "nowhere"}, "cannot use hydra.sweeper.storage="),
     ],
 )
@@ -295,7 +295,7 @@ def test_second_controller_is_refused_while_the_first_lives(tmp_path: Path) -> N
     study = study_of(Jobs(tmp_path, hill), n_trials=2)
     beat = {"host": socket.gethostname(), "pid": 1, "time": time.time()}
     study.set_user_attr("controller", beat)
-    with pytest.raises(ValueError, match=f"has a controller already: process 1 on {socket.gethostname()}"):
+    with pytest.raises(ValueError, match=f"already has a controller: process 1 on {socket.gethostname()}"):
         study_of(Jobs(tmp_path, hill), n_trials=4)
     for gone in ({"pid": 2**22 + 1}, {"time": time.time() - 3600}, {"host": "elsewhere", "time": time.time() - 3600}):
         study.set_user_attr("controller", beat | gone)
@@ -317,7 +317,7 @@ def test_parallel_order_is_said_to_matter_and_serial_is_not(tmp_path: Path, capl
     study_of(Jobs(tmp_path / "one", hill), n_trials=3)
     assert "depends on the order in which they end" not in caplog.text
     study_of(Jobs(tmp_path / "two", hill, slots=2), n_trials=3)
-    assert "2 trials run side by side: what tpe asks next depends on the order in which they end" in caplog.text
+    assert "2 trials run in parallel: what tpe proposes next depends on the order in which they end" in caplog.text
 
 
 def test_options_are_not_shared_between_studies() -> None:
@@ -366,7 +366,7 @@ def test_a_first_point_that_fails_is_not_asked_for_ever(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", ".hidden", "a/b"])
 def test_name_of_a_study_stays_in_its_folder(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="hydra.sweeper.study_name is a folder's name"):
+    with pytest.raises(ValueError, match="hydra.sweeper.study_name must be a folder name"):
         study_of(Jobs(tmp_path, hill), study_name=name)
 
 
@@ -435,7 +435,7 @@ def test_a_sampler_changed_half_way_is_named_and_its_importances_warn(tmp_path: 
     options = StudyOptions(n_trials=12, sampler="tpe")
     study = study_of(Jobs(tmp_path, hill), sampler="tpe", n_trials=12)
     report = make_report(study, options, parse_space(LINE, ()), tmp_path / "study", complete=True)
-    assert report.sampler == "tpe, seed 0 (changed half-way: other trials are of random)"
+    assert report.sampler == "tpe, seed 0 (changed during the study; other trials are from random)"
     text = describe_study(report, ["trustmm"])
-    assert "changed half-way: other trials are of random" in text
-    assert "Warning: trials of random and tpe together" in text
+    assert "changed during the study; other trials are from random" in text
+    assert "Warning: trials of random and tpe are mixed" in text

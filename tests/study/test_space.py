@@ -70,7 +70,7 @@ def test_cells_are_all_combinations_and_probes_hold_every_choice() -> None:
         ("tag(log, interval(0,1))", "key: a logarithmic interval starts above 0, got 0"),
         ("tag(log, choice(1,2))", r"key: tag\(log, ...\) needs an interval"),
         ("tag(linear, interval(0,1))", "key: the only tag is log, got linear"),
-        ("range(3,3)", r"key: range\(3,3\) is empty; the last number is not part of it"),
+        ("range(3,3)", r"key: range\(3,3\) is empty; the end is excluded"),
         ("a,b,a", "key names a choice twice: a,b,a"),
     ],
 )

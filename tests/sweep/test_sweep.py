@@ -196,7 +196,7 @@ def test_prior_is_trained_once_for_all_etas_and_rectifiers_and_by_one_worker_of_
 
 @pytest.mark.slow
 def test_second_controller_of_a_sweep_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(ValueError, match=f"has a controller already: process {os.getpid()} on "):
+    with alone(tmp_path), pytest.raises(ValueError, match=f"already has a controller: process {os.getpid()} on "):
         with alone(tmp_path):
             pass
     with alone(tmp_path):

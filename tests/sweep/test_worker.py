@@ -1,5 +1,6 @@
 """What a worker is told, and what it leaves."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,14 @@ def test_a_job_that_cannot_be_built_is_a_failed_outcome_and_no_exception(assignm
     assert read_outcome(assignment) == outcome
 
 
+def test_a_disk_without_room_for_the_outcome_ends_in_no_traceback(assignment, monkeypatch):
+    def full(assignment, outcome):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trustmm.sweep.worker.leave_outcome", full)
+    assert work(assignment, job_page).status == "FAILED"
+
+
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
@@ -54,7 +63,7 @@ def test_a_job_that_changed_meanwhile_names_what_changed_and_both_values(assignm
     monkeypatch.setattr("trustmm.run.cell.identity_facts", lambda cell, digest: here)
     monkeypatch.setattr("trustmm.sweep.worker._read", lambda cell, *_: SimpleNamespace(identity=None))
     reason = work(replace(assignment, identity=here | {"job_id": "abc"} | part), job_page).reason
-    assert reason == f"this job changed after the sweep was prepared, repeat its command{expected}"
+    assert reason == f"this job has changed since the sweep was prepared; repeat the command{expected}"
 
 
 def _too_much_for_torch():

@@ -313,7 +313,7 @@ def test_a_store_that_breaks_costs_one_warning_and_no_training(tmp_path, caplog)
         run.log_metrics({"loss": 0.5}, 3)
         run.log_files(tmp_path / "absent" / "for ever")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "could not log metrics, going on without it" in caplog.text
+    assert "could not log metrics, continuing without it" in caplog.text
     assert "\n" not in caplog.records[0].message
     ended = get(store, run.run_id)
     assert ended.info.status == "FINISHED"
@@ -379,7 +379,7 @@ def test_orphans_are_closed_and_the_living_left_alone(store):
     elsewhere, unrelated = leave(host="another"), leave(job_id="other")
     store.close_orphans("orphan")
     assert get(store, dead).info.status == "KILLED"
-    assert "without a word" in get(store, dead).data.tags["error"]
+    assert "without a report" in get(store, dead).data.tags["error"]
     assert {get(store, run).info.status for run in (alive, elsewhere, unrelated)} == {"RUNNING"}
 
 

@@ -64,7 +64,7 @@ def test_user_with_the_first_or_last_item_left_draws_it(left: int) -> None:
 
 def test_user_with_every_item_is_refused_by_number() -> None:
     edges = Edges.of([0, 2, 2, 2], [1, 0, 1, 2], 3, 3)
-    with pytest.raises(ValueError, match="user 2 has an edge to each of the 3 items: no negative to draw"):
+    with pytest.raises(ValueError, match="user 2 has edges to all 3 items, so no negative can be drawn"):
         TripleSampler(edges)
 
 

@@ -96,7 +96,7 @@ class DAMRS(Backbone):
     def check_fit(cls, modalities: Sequence[str], **options: Any) -> None:
         """A name for the view of behaviour."""
         if BEHAVIOUR in modalities:
-            raise ValueError(f"backbone=damrs has a view called {BEHAVIOUR!r}, as a modality is; rename the modality")
+            raise ValueError(f"backbone=damrs calls a view of its own {BEHAVIOUR!r}; rename that modality")
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """Weighed BPR, discrimination of neighbours, alignment."""

@@ -122,7 +122,7 @@ def modality_weights(names: Sequence[str], given: Mapping[str, float]) -> dict[s
     others = [name for name in names if name not in weights]
     rest = 1 - sum(weights.values())
     if rest < 0 and others:
-        raise ValueError(f"backbone.modality_weight gives {dict(given)}: more than 1 leaves nothing for {others}")
+        raise ValueError(f"backbone.modality_weight must leave something for {others}, got {dict(given)}, more than 1")
     weights |= {name: rest / len(others) for name in others}
     total = sum(weights.values())
     if total <= 0:

@@ -103,8 +103,8 @@ class PGL(Backbone):
         modality_weights(modalities, options.get("modality_weight", {}))
         if options.get("mode") == "global" and options["embedding_dim"] % 8:
             raise ValueError(
-                "backbone.mode=global takes a quarter of backbone.embedding_dim singular triples, which come in equal "
-                f"pairs: embedding_dim must be a multiple of 8, got {options['embedding_dim']}"
+                "backbone.mode=global uses embedding_dim / 4 singular triples, which come in equal pairs, so "
+                f"backbone.embedding_dim must be a multiple of 8, got {options['embedding_dim']}"
             )
 
     def begin_epoch(self, rng: np.random.Generator) -> None:

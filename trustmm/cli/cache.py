@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         if not options.folder.is_dir():
-            raise ValueError(f"there is no cache at {options.folder}; give its folder, OUTPUT_DIR/cache of the jobs")
+            raise ValueError(f"there is no cache at {options.folder}; give its folder, which is OUTPUT_DIR/cache")
         limit = 0 if options.empty else bytes_of("--limit", options.limit)
         gone = [] if limit is None else evict(options.folder, limit)
     except (ValueError, OSError) as error:
@@ -50,5 +50,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("outputs/cache"), help="default: outputs/cache")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--empty", action="store_true", help="remove everything")
-    what.add_argument("--limit", metavar="SIZE", help="remove what was least recently used, down to '5 GB'")
+    what.add_argument("--limit", metavar="SIZE", help="remove the least recently used entries, down to '5 GB'")
     return parser

@@ -1,6 +1,7 @@
 """``trustmm``: one command. A word that names a command runs it; everything else describes a job for Hydra."""
 
 import importlib
+import signal
 import sys
 from typing import NamedTuple
 
@@ -17,19 +18,19 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "run": Command("trustmm.cli.run", "one job, or a sweep with -m; what happens without a command, too"),
-    "rectify": Command("trustmm.cli.rectify", "a data set folder with rectified features, and a list of suspects"),
-    "describe": Command("trustmm.cli.describe", "what a data set holds, as a page"),
-    "prepare": Command("trustmm.cli.prepare", "your own reviews, texts and images as a data set folder"),
-    "report": Command("trustmm.cli.report", "tables, figures, statistics and claims of finished jobs"),
-    "cache": Command("trustmm.cli.cache", "what the cache keeps, and emptying it"),
-    "recommend": Command("trustmm.cli.recommend", "the best items of every user, from a finished job"),
-    "winner": Command("trustmm.cli.winner", "the best options of a finished study, as an option of its own"),
-    "demo": Command("trustmm.cli.demo", "the main question on embedded data, in minutes"),
-    "templates": Command("trustmm.cli.templates", "the prepared studies: question, size and command of each"),
-    "ui": Command("trustmm.cli.ui", "MLflow's pages of all runs, for this machine only"),
-    "doctor": Command("trustmm.cli.doctor", "what this machine has, what is missing, and what to do"),
-    "quick-report": Command("trustmm.cli.quick_report", "all quick studies on embedded data, and their reports"),
+    "run": Command("trustmm.cli.run", "run one job, or a sweep with -m (the default command)"),
+    "rectify": Command("trustmm.cli.rectify", "write a data set folder with rectified features and lists of suspects"),
+    "describe": Command("trustmm.cli.describe", "show what a data set holds: sizes, degrees, feature health"),
+    "prepare": Command("trustmm.cli.prepare", "turn your own reviews, texts and images into a data set folder"),
+    "report": Command("trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs"),
+    "cache": Command("trustmm.cli.cache", "list what the cache holds, or remove entries"),
+    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job"),
+    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment"),
+    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes"),
+    "templates": Command("trustmm.cli.templates", "list the ready-made studies: question, size and command of each"),
+    "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
+    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do"),
+    "quick-report": Command("trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them"),
 }
 HELP = """\
 Which multimodal recommender can you trust when product images, texts or clicks are wrong, and does a repair help?
@@ -38,11 +39,19 @@ Which multimodal recommender can you trust when product images, texts or clicks 
   trustmm -m [KEY=V1,V2 ...]        a sweep: trustmm -m corruption.eta=0,0.2 rectifier=none,mr seed=0,1,2
   trustmm COMMAND [--help]          {commands}
   trustmm run --help                groups, their options, and every key with its default
-  trustmm --cfg job [KEY=VALUE ...] the options a job would have
+  trustmm --cfg job [KEY=VALUE ...] the options that a job would have
   trustmm --version
 
 `python -m trustmm` is the same command.
 """
+
+
+def entry() -> None:
+    """The command as a process: `main`, after which Ctrl-C has nothing to interrupt but the interpreter's own end."""
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main() -> None:

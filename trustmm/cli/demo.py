@@ -19,6 +19,7 @@ from trustmm.report.figure.line import ETA
 from trustmm.report.runs.cells import pairs
 from trustmm.report.runs.read import Runs, read_sweeps
 from trustmm.report.table.environment import mixed
+from trustmm.store.files import atomic
 
 ETAS, SEEDS = (0.0, 0.2, 0.4), (0, 1)
 STUDIES = {
@@ -37,7 +38,9 @@ SWEEP = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run both sweeps (or reuse what is finished), then show them."""
-    parser = argparse.ArgumentParser("trustmm demo", description="The main question on embedded data, in minutes.")
+    parser = argparse.ArgumentParser(
+        "trustmm demo", description="Answer the main question on built-in data in minutes."
+    )
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of results; default: outputs")
     outputs = parser.parse_args(arguments).outputs
     console, started = Console(), time.monotonic()
@@ -50,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure = outputs / "demo.png"
     drawing = modality_curves(results["demo"])
     assert drawing is not None
-    drawing.figure.savefig(figure, dpi=150)
+    with atomic(figure) as path:
+        drawing.figure.savefig(path, dpi=150)
     console.print(f"figure: {figure}   results: {outputs}/sweeps/demo/cells.csv   ({time.monotonic() - started:.0f} s)")
     console.print("browse all runs: make ui   (http://127.0.0.1:5000, needs no network)")
 
@@ -62,7 +66,7 @@ def run_sweep(name: str, extra: Sequence[str], outputs: Path, console: Console) 
     shown = " ".join(f"'{word}'" if "$" in word else word for word in command)
     console.print(f"$ python {shown}", soft_wrap=True, highlight=False)
     if subprocess.run([sys.executable, *command]).returncode:
-        raise SystemExit("the sweep failed, see above; the same command tries again what did not finish")
+        raise SystemExit("the sweep failed, see above; repeat the command to run the jobs that did not finish")
 
 
 def recall_table(title: str, runs: Runs) -> Table:

@@ -49,7 +49,7 @@ def findings(folder: Path) -> Iterator[Finding]:
     yield processors()
     yield from arithmetic()
     free = shutil.disk_usage(folder).free / 1e9
-    yield Finding("disk", f"{free:.1f} GB free in {folder}", "" if free > LEAST_FREE else "make room before a study")
+    yield Finding("disk", f"{free:.1f} GB free in {folder}", "" if free > LEAST_FREE else "free some space first")
     yield tracking()
     yield plugins()
 
@@ -84,7 +84,7 @@ def arithmetic() -> Iterator[Finding]:
     names = [torch.cuda.get_device_name(place) for place in range(count)]
     built = torch.version.cuda is not None
     hidden = built and not count and Path("/dev/nvidiactl").exists()
-    advice = "a GPU is there, but torch cannot use it: compare the driver (nvidia-smi) with torch.version.cuda"
+    advice = "torch cannot use the GPU of this machine: compare the driver (nvidia-smi) with torch.version.cuda"
     yield Finding("GPU", ", ".join(names) or "none; jobs run on the CPU", advice if hidden else "")
 
 
@@ -96,7 +96,7 @@ def tracking() -> Finding:
 
     uri = str(config.tracking.uri)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return Finding("tracking", f"{public(uri)}, made by the first job")
+        return Finding("tracking", f"{public(uri)} does not exist yet; the first job creates it")
     try:
         MLflowTracking(uri=uri, experiment=str(config.tracking.experiment)).initialise()
     except (TrackingError, ValueError) as error:

@@ -6,7 +6,6 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
 from trustmm.run.cell import build_stages, open_cache
 from trustmm.run.environment import environment
+from trustmm.store.cache import recorded
 from trustmm.store.identity import code_digest, describe
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def main() -> None:
 def run(config: DictConfig) -> None:
     """Rectify the features of one data set into `config.out`, which appears whole or not at all."""
     if not config.out:
-        raise ValueError("out must be given: the folder to be made, such as out=/data_mr/sports")
+        raise ValueError("out must be given: the folder to create, such as out=/data_mr/sports")
     out = Path(config.out).expanduser()
     check_new(out, "out")
     job, read_data, _ = build_stages(config)
     if job.rectifier.idle:
-        raise ValueError("rectify needs a rectifier: rectifier=mr, trust or another one, got rectifier=none")
+        raise ValueError("rectify needs a rectifier, such as rectifier=mr or rectifier=trust, got rectifier=none")
     from trustmm.run.rectified import rectified
 
     data = read_data()
@@ -73,7 +73,7 @@ def run(config: DictConfig) -> None:
             "code_digest": code_digest(type(job.rectifier).__module__),
             "features": facts,
             "environment": environment(job.training.torch_device),
-            "inputs": [asdict(entry) for entry in cache.handed],
+            "inputs": recorded(cache.handed),
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():

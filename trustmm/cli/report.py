@@ -45,11 +45,11 @@ def _read(options: argparse.Namespace) -> Runs:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m trustmm report", description=DESCRIPTION)
     parser.add_argument("sweeps", nargs="*", type=Path, help="sweep folders, or a folder of jobs such as outputs")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the report, made if missing")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report, created if missing")
     parser.add_argument("--title", default="Report", help="first line of report.md")
     parser.add_argument("--mlflow", metavar="URI", help="read runs from this store, such as sqlite:///mlflow.db")
     parser.add_argument("--experiment", help="name of the experiment in the store")
     parser.add_argument("--parent", metavar="RUN_ID", help="only the jobs of this sweep")
-    parser.add_argument("--claims", action="store_true", help="only the claims, as for many sweeps together")
+    parser.add_argument("--claims", action="store_true", help="write only the claims, for example over many sweeps")
     parser.add_argument("--no-log", action="store_true", help="do not log the report to the sweep's parent run")
     return parser

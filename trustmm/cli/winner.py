@@ -27,7 +27,9 @@ CHOSEN = ("dataset", "backbone", "rectifier")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the winners of all studies in a sweep folder; exit status 1 with one message if there are none."""
     parser = argparse.ArgumentParser(prog="python -m trustmm winner", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of the sweep, such as outputs/sweeps/tune_backbone-0123456789ab")
+    parser.add_argument(
+        "folder", type=Path, help="folder of the sweep, such as outputs/sweeps/tune_backbone-0123456789ab"
+    )
     parser.add_argument(
         "--to", type=Path, default=config_folder() / "experiment" / "tuned", help="default: %(default)s"
     )
@@ -60,7 +62,7 @@ def write_winners(folder: Path, to: Path) -> list[Path]:
         _refuse_unfinished(study)
         name = winner_name(study)
         if name in options:
-            raise ValueError(f"two studies in {folder} are for {name}")
+            raise ValueError(f"{folder} holds two studies for {name}")
         options[name] = winner_option(study)
     for name, text in options.items():
         with atomic(to / f"{name}.yaml") as path:
@@ -129,11 +131,11 @@ def _read_study(path: Path) -> dict[str, Any]:
 def _allow(texts: Sequence[Any], pattern: str) -> None:
     for text in texts:
         if not isinstance(text, str) or not re.fullmatch(pattern, text) or ".." in text.split("/"):
-            raise ValueError(f"{text!r} does not belong there")
+            raise ValueError(f"{text!r} is not allowed there")
 
 
 def _refuse_unfinished(study: Mapping[str, Any]) -> None:
     if not study["complete"]:
-        raise ValueError(f"the study {study['name']} is not complete; repeat its command to go on")
+        raise ValueError(f"the study {study['name']} is not complete; repeat its command to continue")
     if len(study["metrics"]) > 1:
-        raise ValueError(f"the study {study['name']} has several metrics and no single winner; choose by hand")
+        raise ValueError(f"the study {study['name']} has several metrics and no single winner; choose one by hand")

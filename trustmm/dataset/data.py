@@ -139,7 +139,7 @@ class Dataset:
         matrices = {key: _matrix(key, value, shape[1]) for key, value in (features or {}).items()}
         data = cls(name, parts[0], parts[1], parts[2], matrices)
         if len(data.observed) != len(user_E):
-            raise ValueError("users and items must name each pair once, across the splits too")
+            raise ValueError("users and items must contain each pair once, even across splits")
         return data
 
 

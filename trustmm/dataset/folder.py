@@ -114,7 +114,9 @@ class FolderDataset:
             if is_file(root / f"{self.name}.inter"):
                 raise ValueError(f"dataset.root={root} holds {self.name}.inter itself; expected the folder above")
             there = _listed(name for name in os.listdir(root) if os.path.isdir(root / name))
-            raise ValueError(f"dataset.name={self.name}: {folder} is not there; dataset.root holds folders {there}")
+            raise ValueError(
+                f"dataset.name={self.name}: {folder} does not exist; dataset.root holds the folders {there}"
+            )
         return folder
 
     def _root(self) -> Path:
@@ -136,7 +138,7 @@ def read_splits(inter: Path) -> tuple[Edges, Edges, Edges]:
 
 def _check_modalities(modalities: object) -> None:
     if not isinstance(modalities, Mapping):
-        raise ValueError(f"dataset.modalities must map modality to .npy file, got {modalities!r}")
+        raise ValueError(f"dataset.modalities must map modalities to .npy files, got {modalities!r}")
     for modality, file in modalities.items():
         if not is_modality(modality):
             raise ValueError(f"dataset.modalities: a modality must be a name such as visual, got {modality!r}")
@@ -292,7 +294,7 @@ def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
         matrix_ID = np.empty(stored.shape, dtype=np.float32)
     except MemoryError as error:
         size = 4 * stored.size / 2**30
-        raise ValueError(f"{path} ({key}): shape {stored.shape} needs {size:.1f} GiB, more than there is") from error
+        raise ValueError(f"{path} ({key}): shape {stored.shape} needs {size:.1f} GiB, more than available") from error
     with np.errstate(over="ignore", invalid="ignore"):
         matrix_ID[:] = stored  # a copy: the file may change during a job
         # A float64 sum of float32 cannot overflow, so it is finite exactly when every term is.
@@ -300,7 +302,7 @@ def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
     if wrong.size:
         column = int(np.flatnonzero(~np.isfinite(matrix_ID[wrong[0]]))[0])
         found = f"row {wrong[0]}, column {column} is {stored[wrong[0], column]}"
-        expected = f"expected numbers that are finite as float32 (rows not so: {wrong.size})"
+        expected = f"expected numbers that are finite as float32 (rows with others: {wrong.size})"
         raise ValueError(f"{path} ({key}): {found}, {expected}")
     return matrix_ID
 

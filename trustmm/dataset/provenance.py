@@ -38,14 +38,14 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     with path.open("rb") as handle:
         content = handle.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise ValueError(f"{path}: found more than {LARGEST} bytes, expected what trustmm wrote")
+        raise ValueError(f"{path}: found more than {LARGEST} bytes, expected a file written by trustmm")
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: found no JSON ({error}), expected what trustmm wrote") from error
+        raise ValueError(f"{path}: found invalid JSON ({error}), expected a file written by trustmm") from error
     problem = _problem(found)
     if problem:
-        raise ValueError(f"{path}: {problem}, expected what trustmm wrote; delete the file to read the folder without")
+        raise ValueError(f"{path}: {problem}, expected a file written by trustmm; delete it to do without")
     return dict(found)
 
 
@@ -81,10 +81,10 @@ def check_files(paths: Iterable[Path], provenance: Mapping[str, Any]) -> None:
         if size != recorded["bytes"]:
             found = f"{size} bytes, {FILE} says {recorded['bytes']}"
         elif file_facts(path)["sha256"] != recorded["sha256"]:
-            found = f"another content (SHA-256) than {FILE} says"
+            found = f"content that differs (SHA-256) from {FILE}"
         else:
             continue
         raise ValueError(
             f"{path}: found {found}; expected the file as it was prepared. Prepare the folder again, or delete {FILE} "
-            "if the change is meant"
+            "if the change is intended"
         )

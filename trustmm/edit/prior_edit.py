@@ -89,7 +89,7 @@ class PriorEdit(Edit):
     @property
     def idle(self) -> bool:  # type: ignore[override]
         """Whether it changes nothing, and asks for no prior."""
-        return not self.ratio and not self.chooses
+        return self.op != "graphda" and not self.ratio and not self.chooses
 
     @property
     def leaves_no_positives(self) -> bool:  # type: ignore[override]

@@ -99,7 +99,7 @@ def unknown_key(key: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     group = key.rpartition(".")[0]
     near = [name for name in known if name.startswith(f"{group}.")] if group else known
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"there are: {', '.join((near or known)[:20])}"
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"available: {', '.join((near or known)[:20])}"
     return f"unknown key {key}; {hint}"
 
 

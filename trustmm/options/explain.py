@@ -22,7 +22,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if "Config group override must be" in f"{message} {error.__cause__}":
         odd = [word for word in arguments if re.fullmatch(r"(\w+)=.*", word) and word.split("=")[0] in STAGES]
         odd = [word for word in odd if not re.fullmatch(r"\w+=[A-Za-z_]\w*", word) or word.endswith("=null")]
-        return f"{' '.join(odd)}: a group must be one of its options, by name"
+        return f"{' '.join(odd)}: give one of the group's options by name"
     if isinstance(error.__cause__, ValueError):
         return str(error.__cause__)
     wrong = re.search(r"Could not override '([^']+)'", message)
@@ -36,7 +36,7 @@ def unknown_option(group: str, option: str, known: list[str]) -> str:
     """A message that names the nearest options of a group."""
     nearest = difflib.get_close_matches(option, known, n=2, cutoff=0.6)
     near = f"did you mean {' or '.join(f'{group}={name}' for name in nearest)}? " if nearest else ""
-    return f"unknown option {group}={option}; {near}there are: {', '.join(known)}"
+    return f"unknown option {group}={option}; {near}available: {', '.join(known)}"
 
 
 def _composed(arguments: list[str], *, hydra: bool) -> DictConfig:

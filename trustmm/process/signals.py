@@ -9,7 +9,7 @@ from typing import NoReturn
 
 _TERM, _INT = signal.SIGTERM, signal.SIGINT
 _reasons: list[str] = []
-GOES_ON = "the same command goes on where this one ended"
+GOES_ON = "repeat the command to continue where it stopped"
 """What an interrupted command says last."""
 
 

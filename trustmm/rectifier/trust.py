@@ -76,9 +76,11 @@ class TrustRectifier(Mending):
 def words(name: str, trust: Trust) -> str:
     """The estimate of one modality, or why there is none."""
     if np.isnan(trust.eta.value):
-        return f"too few items with training edges to judge the {name} features; they stay"
+        return f"too few items with training edges to judge the {name} features; they stay as they are"
     if trust.hopeless:
-        return f"the {name} features do not follow their items: nothing can be believed or repaired, they stay"
+        return (
+            f"the {name} features do not match their items: none can be trusted or repaired, so they stay as they are"
+        )
     share, error = trust.eta
     return f"about {share:.0%} of the {name} features (standard error {error:.1%}) are not their item's"
 

@@ -41,7 +41,7 @@ def publish(stored: "Stored", tracked: "Run", page: MakePage, *, anew: bool = Fa
     try:
         note = page(stored)
     except (OSError, LookupError, ValueError, TypeError) as error:
-        log.warning("the job is finished, but its figures are not drawn: %s", error)
+        log.warning("the job is finished, but its figures could not be drawn: %s", error)
     for line in read_history(stored.folder) if anew else ():
         stage, number = line.pop("stage"), line["epoch"]
         tracked.log_metrics(epoch_metrics(stage, Epoch(**line)), step=number)

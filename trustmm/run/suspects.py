@@ -114,8 +114,8 @@ def reliability_figure(
     for modality, one in sorted(trust.items()):
         points = list(_said_and_true(one.probability[warm], touched[modality][warm]))
         axis.plot([said for said, _ in points], [true for _, true in points], "o-", label=modality)
-    axis.set_xlabel("said: probability of being wrong")
-    axis.set_ylabel("true: share that is wrong")
+    axis.set_xlabel("predicted probability of being wrong")
+    axis.set_ylabel("observed share that is wrong")
     axis.legend(frameon=False)
     return figure
 

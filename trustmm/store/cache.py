@@ -9,8 +9,8 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ class Handed:
     kind: str
     key: str
     environment: Mapping[str, str]
-    """Of the process that computed it; empty where that said nothing."""
+    """Of a process that computed it: one that was continued elsewhere is handed over once for each."""
+
+
+def recorded(handed: Sequence[Handed]) -> list[dict[str, Any]]:
+    """As plain values, each once."""
+    return [asdict(one) for place, one in enumerate(handed) if one not in handed[:place]]
 
 
 @dataclass
@@ -57,13 +62,21 @@ class Cache:
     handed: list[Handed] = field(default_factory=list, init=False)
     """What was given out so far."""
 
-    def arrays(self, kind: str, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+    def arrays(
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        compute: Callable[[], Arrays],
+        *,
+        before: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    ) -> Arrays:
         """The entry for `key`, computed under a lock if nobody has it yet, or only a damaged one.
 
         Args:
             kind: a word for the log and the folder, such as "prior".
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
             compute: called at most once per content, whatever the number of processes, while the entry is kept.
+            before: asked after `compute` for other environments that had a part in it, such as those of a checkpoint.
         """
         path = self.path(kind, key)
         if path is None:
@@ -71,13 +84,14 @@ class Cache:
         found = self._read(kind, path, key)
         if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            waits = f"cache: waiting for {kind} {path.stem}, which %s computes"
+            waits = f"cache: waiting for {kind} {path.stem}, which %s is computing"
             with locked(path.with_suffix(".lock"), holder=f"process {os.getpid()}", on_wait=partial(log.info, waits)):
                 found = self._read(kind, path, key)
                 if found is None:
                     found = compute()
-                    _write_npz(path, found, {"key": dict(key), "environment": dict(self.environment)})
-                    self.handed.append(Handed(kind, path.stem, self.environment))
+                    made = {"environment": dict(self.environment), "before": [dict(one) for one in before()]}
+                    _write_npz(path, found, {"key": dict(key)} | made)
+                    self._hand(kind, path, made)
                     log.info("cache: computed %s %s", kind, path.stem)
                     self._make_room(path)
                     return found
@@ -95,15 +109,19 @@ class Cache:
             os.utime(path)  # the time of its last use
         except FileNotFoundError:
             return None
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             _set_aside(path, f"is damaged ({error})")
             return None
         changed = differences(about["key"], _as_json(key))
         if changed:
-            _set_aside(path, f"is of another key ({'; '.join(changed)})")
+            _set_aside(path, f"belongs to another key ({'; '.join(changed)})")
             return None
-        self.handed.append(Handed(kind, path.stem, about["environment"]))
+        self._hand(kind, path, about)
         return entry
+
+    def _hand(self, kind: str, path: Path, about: Mapping[str, Any]) -> None:
+        for environment in (about["environment"], *about.get("before", ())):
+            self.handed.append(Handed(kind, path.stem, environment))
 
     def _make_room(self, newest: Path) -> None:
         if self.folder is not None and self.limit is not None:
@@ -111,13 +129,14 @@ class Cache:
                 log.info("cache: removed %s, over the limit of %.3g GB", path, self.limit / 1e9)
 
 
-_UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What a damaged archive of arrays raises."""
 
 
 def _set_aside(path: Path, why: str) -> None:
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
-    log.warning("the cache entry %s %s; it is now %s, and computed again", path, why, aside.name)
+    log.warning("the cache entry %s %s; it was renamed to %s and is computed again", path, why, aside.name)
 
 
 def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
@@ -128,7 +147,7 @@ def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
             entry = {name: stored[name] for name in stored.files}
     about = json.loads(entry.pop(ABOUT).tobytes())
     if not all(isinstance(about.get(name), dict) for name in ("key", "environment")):
-        raise ValueError("it does not say what it is for")
+        raise ValueError("it does not record its key and environment")
     return entry, about
 
 

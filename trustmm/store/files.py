@@ -3,6 +3,7 @@
 No file is opened through a symbolic link: in a folder that others may write to, a link could lead anywhere.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -25,6 +26,12 @@ def open_no_link(path: Path, mode: str) -> IO[Any]:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
+
+
+def refuse_link(path: Path) -> None:
+    """OSError for a symbolic link where a library is going to write with `open`, which would follow it."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 @contextmanager
@@ -90,10 +97,10 @@ def read_json(path: Path, is_valid: Callable[[Any], bool]) -> Any | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        set_aside(path, "empty" if not path.stat().st_size else f"no JSON: {error}")
+        set_aside(path, "empty" if not path.stat().st_size else f"invalid JSON: {error}")
         return None
     if not is_valid(plain):
-        set_aside(path, "not what such a file holds")
+        set_aside(path, "unexpected content")
         return None
     return plain
 
@@ -102,4 +109,4 @@ def set_aside(path: Path, why: str) -> None:
     """Rename a file that cannot be used to ``NAME.damaged`` and say so in one line; it will be made anew."""
     aside = path.with_name(path.name + DAMAGED)
     os.replace(path, aside)
-    log.warning("%s is damaged (%s): set aside as %s, and made anew", path, why, aside.name)
+    log.warning("%s is damaged (%s): renamed to %s and written again", path, why, aside.name)

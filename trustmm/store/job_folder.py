@@ -62,7 +62,7 @@ def read_result(folder: Path, job_id: str) -> Stored | None:
         return None
     if summary["job_id"] != job_id:
         path = folder / RESULT
-        log.warning("the result %s belongs to another job: %s, not %s; it is not used", path, summary["job_id"], job_id)
+        log.warning("the result %s belongs to another job: %s, not %s; it is ignored", path, summary["job_id"], job_id)
         return None
     return Stored(folder, summary)
 
@@ -73,7 +73,7 @@ def load_summary(path: Path) -> Mapping[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
         check_summary(summary)
     except ValueError as error:
-        raise ValueError(f"{path} is no result of a job: {error}") from error
+        raise ValueError(f"{path} is not the result of a job: {error}") from error
     return dict(summary)
 
 
@@ -137,7 +137,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         epochs = [json.loads(line) for line in lines if line.endswith(b"\n")]
         if all(isinstance(each, dict) and isinstance(each.get("stage"), str) and "epoch" in each for each in epochs):
             return epochs
-        why = "a line is no epoch"
+        why = "a line is not an epoch"
     except FileNotFoundError:
         return []
     except ValueError as error:

@@ -45,7 +45,7 @@ def conf_folders() -> list[Path]:
     for name in packages():
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"the plugin {name} ({VARIABLE} or an entry point) must be a package, and is none here")
+            raise ValueError(f"the plugin {name} ({VARIABLE} or an entry point) must be an importable package")
         found += [Path(place) / "conf" for place in spec.submodule_search_locations]
     return [folder for folder in found if folder.is_dir()]
 
@@ -61,5 +61,5 @@ def function(path: str) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"there is no function {path}: {error}") from error
     if not names_plugin(path) or not callable(found):
-        raise ValueError(f"{path} must be a function of a plugin; there are the plugins {packages()}")
+        raise ValueError(f"{path} must be a function of a plugin; the plugins are {packages()}")
     return found

@@ -64,7 +64,7 @@ def run_studies(
 
     if not isinstance(launcher, SweepLauncher):
         raise ValueError(
-            "hydra/sweeper=trustmm_optuna tells each trial when it ends, which needs hydra/launcher=trustmm_pool or "
+            "hydra/sweeper=trustmm_optuna reports each trial as it ends, which needs hydra/launcher=trustmm_pool or "
             f"hydra/launcher=trustmm_slurm, got {type(launcher).__name__}"
         )
 

@@ -74,7 +74,7 @@ class Objectives:
             if metric not in evaluated:
                 raise ValueError(
                     f"hydra.sweeper.metric: jobs have no validation metric {metric!r}, only {', '.join(evaluated)}; "
-                    "evaluation.cutoffs says which"
+                    "set evaluation.cutoffs to add others"
                 )
 
     def values(self, outcome: Outcome) -> list[float]:
@@ -89,7 +89,7 @@ def check_options(options: StudyOptions, space: Space, objectives: Objectives) -
             "a study needs parameters to choose: hydra.sweeper.params or, on the command line, key=interval(a,b)"
         )
     if options.n_trials is None and options.sampler != "grid":
-        raise ValueError("hydra.sweeper.n_trials must be given; only a grid has an end of its own")
+        raise ValueError("hydra.sweeper.n_trials must be given: only a grid ends by itself")
     for key, least in (("n_trials", 1), ("max_failures", 0), ("seed", 0), ("parallel", 1)):
         value = getattr(options, key)
         if value is not None and value < least:
@@ -104,7 +104,7 @@ def check_options(options: StudyOptions, space: Space, objectives: Objectives) -
     check_value("hydra.sweeper.qmc.qmc_type", options.qmc.qmc_type, Literal["sobol", "halton"])
     if options.study_name is not None and not re.fullmatch(r"\w[\w.,=+-]*", options.study_name):
         raise ValueError(
-            "hydra.sweeper.study_name is a folder's name and must hold letters, digits and _.,=+- only, "
+            "hydra.sweeper.study_name must be a folder name of letters, digits and _.,=+- only, "
             f"got {options.study_name!r}"
         )
     if options.importance not in ("fanova", "ped_anova"):
@@ -167,7 +167,7 @@ def refuse_change(study: Any, space: Space, objectives: Objectives, jobs: Jobs) 
                 _changed(
                     study.study_name,
                     f"trial {told[-1].number} would be another job today ({told[-1].user_attrs['job_id']} became "
-                    f"{task.job_id}): the code, the data or fixed options are not those of the finished trials",
+                    f"{task.job_id}): the code, the data or fixed options differ from those of the finished trials",
                 )
             )
 
@@ -207,6 +207,6 @@ def _several(key: str, value: Any) -> tuple[str, ...]:
 
 def _changed(name: str, what: str) -> str:
     return (
-        f"the study {name!r} asked another question before: {what}. Trials of both cannot be compared; go back, or "
-        "start another study with hydra.sweeper.study_name=NAME"
+        f"the study {name!r} asked another question before: {what}. Trials of the two cannot be compared; undo the "
+        "change, or start another study with hydra.sweeper.study_name=NAME"
     )

@@ -33,9 +33,9 @@ def check_choice(options: StudyOptions, space: Space, num_objectives: int) -> No
     if options.sampler == "grid":
         space.cells()
     if options.sampler == "cmaes" and num_objectives > 1:
-        raise ValueError("hydra.sweeper.sampler=cmaes knows one objective only; use tpe, gp, random or qmc for several")
+        raise ValueError("hydra.sweeper.sampler=cmaes supports one objective; use tpe, gp, random or qmc for several")
     if options.pruner != "none" and num_objectives > 1:
-        raise ValueError("hydra.sweeper.pruner must be none with several metrics: no order says which trial is worse")
+        raise ValueError("hydra.sweeper.pruner must be none with several metrics, by which trials cannot be ranked")
 
 
 def most_at_a_time(options: StudyOptions) -> int | None:

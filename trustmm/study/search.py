@@ -214,14 +214,14 @@ def _announce(study: Any, options: StudyOptions, executor: Executor, folder: Pat
     trials = study.get_trials(deepcopy=False)
     goal = "the whole grid" if options.n_trials is None else f"{options.n_trials} trials"
     log.info(
-        "study %s in %s: %d of %s told, sampler %s with seed %d, pruner %s",
+        "study %s in %s: %d of %s done, sampler %s with seed %d, pruner %s",
         *(study.study_name, address(options.storage, folder), num_told(trials), goal),
         *(options.sampler, options.seed, options.pruner),
     )
     slots = min(executor.slots, most_at_a_time(options) or executor.slots)
     if slots > 1 and options.sampler not in ("grid", "random"):
         log.info(
-            "%d trials run side by side: what %s asks next depends on the order in which they end, so another run may "
-            "ask other trials; one worker makes it reproducible",
+            "%d trials run in parallel: what %s proposes next depends on the order in which they end, so another run "
+            "may propose other trials; one worker makes the study reproducible",
             *(slots, options.sampler),
         )

@@ -59,7 +59,7 @@ class Axis:
             return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
         if self.step is None:
             raise ValueError(
-                f"a grid has no end with {self.key}={self}; list its values, e.g. {self.key}={self.low:g},{self.high:g}"
+                f"a grid cannot enumerate {self.key}={self}; list values, e.g. {self.key}={self.low:g},{self.high:g}"
             )
         count = round((self.high - self.low) / self.step) + 1
         return [self.spelt(self.low + place * self.step) for place in range(count)]
@@ -184,6 +184,6 @@ def _range(key: str, sweep: RangeSweep) -> Axis:
     use_exact_ranges()
     values = list(sweep.range())
     if not values:
-        raise ValueError(f"{key}: range({sweep.start},{sweep.stop}) is empty; the last number is not part of it")
+        raise ValueError(f"{key}: range({sweep.start},{sweep.stop}) is empty; the end is excluded")
     kind: Literal["int", "float"] = "int" if all(isinstance(value, int) for value in values) else "float"
     return Axis(key, kind, low=min(values), high=max(values), step=abs(sweep.step))

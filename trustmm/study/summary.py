@@ -84,7 +84,7 @@ class Report:
 
 
 def state_of(trial: Any) -> str:
-    """What became of a trial; one whose controller was interrupted did not fail, its parameters are asked again."""
+    """What became of a trial; one whose controller was interrupted did not fail, its parameters will be tried again."""
     if "interrupted" in trial.user_attrs:
         return "interrupted"
     names = {"COMPLETE": "finished", "FAIL": "failed"}
@@ -127,7 +127,7 @@ def samplers_of(trials: Sequence[Any]) -> list[str]:
 
 def _earlier(trials: Sequence[Any], sampler: str) -> str:
     others = [name for name in samplers_of(trials) if name != sampler]
-    return f" (changed half-way: other trials are of {', '.join(others)})" if others else ""
+    return f" (changed during the study; other trials are from {', '.join(others)})" if others else ""
 
 
 def importances(study: Any, options: StudyOptions, place: int) -> Importances:
@@ -150,7 +150,9 @@ def importances(study: Any, options: StudyOptions, place: int) -> Importances:
         warnings.simplefilter("ignore")
         shares = importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[place])
     mixed = samplers_of(finished)
-    warning = f"trials of {' and '.join(mixed)} together: shares depend on where each looked" if len(mixed) > 1 else ""
+    warning = (
+        f"trials of {' and '.join(mixed)} are mixed, so shares depend on where each sampled" if len(mixed) > 1 else ""
+    )
     return Importances(metric, label, shares, warning=warning)
 
 
@@ -249,12 +251,12 @@ def rerun(trial: Any, command: Sequence[str]) -> str:
 def describe_study(report: Report, command: Sequence[str]) -> str:
     """The study as Markdown."""
     told, goal = num_told(report.trials), "the whole grid" if report.target is None else f"{report.target} trials"
-    state = "complete" if report.complete else "not complete; repeat its command to go on"
+    state = "complete" if report.complete else "not complete; repeat its command to continue"
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
     lines = [
         f"# Study {report.name}",
-        f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Kept in `{report.storage}`.",
-        "Values are validation values: test metrics play no part in a choice.",
+        f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Stored in `{report.storage}`.",
+        "Values are validation values; test metrics play no part in the choice.",
         *("", "| parameter | space |", "|---|---|"),
         *(f"| {key} | `{axis}` |" for key, axis in report.space.describe().items()),
     ]

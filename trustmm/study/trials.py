@@ -37,12 +37,12 @@ def requeue_stale(study: Any, space: Space, reason: str = "the controller died")
     from optuna.trial import Trial, TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        Trial(study, trial._trial_id).set_user_attr("interrupted", f"{reason}; its parameters are asked again")
+        Trial(study, trial._trial_id).set_user_attr("interrupted", f"{reason}; its parameters will be tried again")
         study.tell(trial.number, state=TrialState.FAIL)
         params = trial.system_attrs.get("fixed_params", trial.params)
         if params.keys() == space.describe().keys():  # a controller may die between two parameters
             study.enqueue_trial(dict(params), user_attrs={"repeats": trial.number})
-        log.info("trial %d did not end: %s; its parameters are asked again", trial.number, reason)
+        log.info("trial %d did not end: %s; its parameters will be tried again", trial.number, reason)
 
 
 def assignment(params: Mapping[str, Value]) -> str:

@@ -57,7 +57,7 @@ class SweepLauncher(Launcher, ABC):
         """Run a batch to its end, whatever becomes of single jobs."""
         if not job_overrides:
             globs = " ".join(word for word in sys.argv[1:] if "glob(" in word)
-            raise ValueError(f"the sweep has no job: {globs or 'a choice'} matches nothing")
+            raise ValueError(f"the sweep has no jobs: {globs or 'a choice'} matches nothing")
         with alone(self.sweep.folder):
             tasks = self.prepare(job_overrides, initial_job_idx)
             status: Status = "KILLED"
@@ -81,7 +81,7 @@ def alone(folder: Path) -> Iterator[None]:
     from trustmm.store.files import locked
 
     def refuse(other: str) -> None:
-        raise ValueError(f"the sweep {folder} has a controller already: {other}; wait for it, or end it")
+        raise ValueError(f"the sweep {folder} already has a controller: {other}; wait for it, or stop it")
 
     folder.mkdir(parents=True, exist_ok=True)
     holder = f"process {os.getpid()} on {socket.gethostname()}"

@@ -118,7 +118,7 @@ def short_names(tasks: Sequence[Task]) -> dict[int, str]:
 
 def failure_table(failed: Sequence[tuple[Task, Outcome]], names: dict[int, str]) -> Table:
     """What did not finish, and why."""
-    title = f"{len(failed)} job{'s' * (len(failed) > 1)} did not finish; the same command tries again"
+    title = f"{len(failed)} job{'s' * (len(failed) > 1)} did not finish; repeat the command to try again"
     table = Table(title=title, title_justify="left")
     for column in ("job", "cell", "status", "reason", "log"):
         table.add_column(column, overflow="fold")

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from trustmm.store.files import locked, naming, set_aside
 
 log = logging.getLogger(__name__)
-_ADDRESS = re.compile(r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)(\?.*)?")
+_ADDRESS = re.compile(r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)(?P<query>\?.*)?")
 _BESIDE = ("", "-wal", "-shm", "-journal")
 """Files of a database."""
 
@@ -24,13 +24,23 @@ class HalfMadeError(ValueError):
 def database_file(uri: str) -> Path | None:
     """The file of a sqlite address; None for a server.
 
-    ``%41`` is what it says where such a folder exists, and the letter A otherwise, as in any address.
+    ``%41`` is what it says where such a folder exists, and the letter A otherwise, as in any address; so is a question
+    mark, which begins the options of the connection otherwise.
     """
     match = _ADDRESS.fullmatch(uri)
     if match is None:
         return None
-    typed = Path(match["file"]).absolute()
-    return typed if typed.parent.is_dir() else Path(unquote(match["file"])).absolute()
+    query = match["query"] or ""
+    whole, file = Path(match["file"] + query).absolute(), Path(match["file"]).absolute()
+    if "/" in query and whole.parent.is_dir():
+        return whole
+    return file if file.parent.is_dir() else Path(unquote(match["file"])).absolute()
+
+
+def has_options(uri: str) -> bool:
+    """Whether an address of a file says more than which file: ``sqlite:///a.db?timeout=5``."""
+    file, last = database_file(uri), uri.rpartition("/")[2]
+    return file is not None and file.name not in (last, unquote(last))
 
 
 def database_url(file: Path) -> str:
@@ -70,11 +80,11 @@ def ensure_database(file: Path) -> None:
     if tables and not _expected() <= tables:
         if "runs" not in tables or not _count_runs(file):
             _drop_beside(file)
-            set_aside(file, "its making was cut off; no run is in it")
+            set_aside(file, "its creation was interrupted, and it holds no run")
             tables = frozenset()
         elif "alembic_version" not in tables or any(name.startswith("_alembic_tmp_") for name in tables):
             raise HalfMadeError(
-                f"{file} is a database of MLflow whose making or upgrade was cut off, and it holds runs: restore a "
+                f"{file} is an MLflow database whose creation or upgrade was interrupted, and it holds runs: restore a "
                 "copy, or move it away and repeat the command"
             )
     if not tables:
@@ -107,7 +117,7 @@ def _make(file: Path) -> None:
         _drop_beside(file)
         os.replace(new, file)
     except (OperationalError, sqlite3.OperationalError) as error:
-        raise OSError(f"cannot make the database {file}: {getattr(error, 'orig', error)}") from error
+        raise OSError(f"cannot create the database {file}: {getattr(error, 'orig', error)}") from error
     finally:
         for suffix in _BESIDE:
             Path(f"{new}{suffix}").unlink(missing_ok=True)
@@ -128,7 +138,7 @@ def _tables(file: Path) -> frozenset[str]:
                 name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
             )
     except sqlite3.DatabaseError as error:
-        raise HalfMadeError(f"{file} is no database that can be read ({error}); move it away") from error
+        raise HalfMadeError(f"{file} is not a readable database ({error}); move it away") from error
 
 
 def _expected() -> frozenset[str]:

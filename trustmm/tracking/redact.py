@@ -98,7 +98,7 @@ def _reveal(name: str, *, _root_: DictConfig) -> str:
     raw = os.environ.get(VARIABLE + name)
     if raw is None:
         raise ValueError(
-            f"the environment lacks {VARIABLE}{name}, by which a sweep hands an address with a password on"
+            f"the environment lacks {VARIABLE}{name}, by which a sweep passes on an address with a password"
         )
     if "${" not in raw:
         return raw

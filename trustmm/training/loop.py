@@ -158,7 +158,7 @@ def _keep(checkpoint: Checkpoint, state: dict[str, Any], stage: str) -> None:
     try:
         checkpoint.save(state)
     except (OSError, RuntimeError) as error:  # torch reports a failing disk as either
-        log.warning("%s goes on without a checkpoint, it could not be written: %s", stage, error)
+        log.warning("%s continues without a checkpoint, which could not be written: %s", stage, error)
 
 
 def _started(
@@ -171,7 +171,7 @@ def _started(
 ) -> Course:
     state = checkpoint.load() if training.checkpoint_every else None
     if state is not None and state.get("device", training.torch_device.type) != training.torch_device.type:
-        log.warning("%s starts anew: its checkpoint was made on another device (%s)", stage, state["device"])
+        log.warning("%s starts from the beginning: its checkpoint is of another device (%s)", stage, state["device"])
         state = None
     if state is None:
         return Course()
@@ -180,7 +180,7 @@ def _started(
         course = unpack(state, model, optimizer)
         last = course.history[-1].epoch
     except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        checkpoint.refuse(f"it lacks something: {str(error).partition(chr(10))[0]}")
+        checkpoint.refuse(f"an entry is missing: {str(error).partition(chr(10))[0]}")
         model.load_state_dict(fresh[0])
         optimizer.load_state_dict(fresh[1])
         torch.set_rng_state(fresh[2])
@@ -188,6 +188,7 @@ def _started(
     threads = torch.get_num_threads()
     if training.torch_device.type == "cpu" and state.get("threads", threads) != threads:
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
+    checkpoint.continued()
     log.info("%s continues after epoch %d, from its checkpoint", stage, last)
     tell(course.history, training, stage, on_epoch)
     return course

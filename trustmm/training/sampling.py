@@ -26,7 +26,7 @@ class TripleSampler:
         self.num_others = edges.num_items - edges.user_degree[edges.users]
         if negatives and self.num_others.min() < 1:
             user = int(edges.users[self.num_others.argmin()])
-            raise ValueError(f"user {user} has an edge to each of the {edges.num_items} items: no negative to draw")
+            raise ValueError(f"user {user} has edges to all {edges.num_items} items, so no negative can be drawn")
         place = np.arange(len(edges)) - edges.user_offsets[edges.users]
         self.stride = edges.num_items + 1
         self.gaps = edges.users * self.stride + edges.items - place

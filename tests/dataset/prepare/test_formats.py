@@ -96,7 +96,7 @@ def test_prepared_folder_comes_back_through_the_formats(write: Write, pairs: Pai
 
 def test_line_that_tells_no_columns_is_refused(write: Write, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"a\.txt, line 1: found 5 columns without a header, expected user, item and may"
+        ValueError, match=r"a\.txt, line 1: found 5 columns without a header, expected user, item and opt"
     ):
         make(tmp_path / "toys", write("a.txt", ["1\t2\t3\t4\t5"]))
     with pytest.raises(ValueError, match=r"a\.txt, line 1: found 1 columns without a header"):

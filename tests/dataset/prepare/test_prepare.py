@@ -333,7 +333,7 @@ def test_folder_of_images(write: Write, pairs: Pairs, tmp_path: Path) -> None:
     assert cases(made, "pictures") == {
         "second image of an item": (1, ["B000000004.png"]),
         "item not in the data set": (1, ["stranger.jpg"]),
-        "file that is no image": (1, ["notes.txt"]),
+        "file that is not an image": (1, ["notes.txt"]),
         "item without an image": (2, ["B000000006", "B000000007"]),
         "image that cannot be read": (1, ["B000000005.png"]),
     }
@@ -422,9 +422,9 @@ def binary(path: Path) -> Path:
 MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "no such file": (
         lambda d: {"interactions": (d / "no.json",)},
-        r"no\.json \(--interactions\) is missing or no file",
+        r"no\.json \(--interactions\) is missing or not a file",
     ),
-    "folder exists": (lambda d: {"out": d}, r"--out=.* exists already; nothing is overwritten"),
+    "folder exists": (lambda d: {"out": d}, r"--out=.* already exists and is not overwritten"),
     "name climbs": (lambda d: {"out": d / ".."}, r"--out must end with a plain folder name"),
     "hidden name": (lambda d: {"out": d / ".git"}, r"--out must end with a plain folder name"),
     "missing column": (lambda d: {"user": "customer"}, r"no column 'customer' among reviewerID, asin, .*--user"),

@@ -110,7 +110,7 @@ TERMINATED = Outcome("KILLED", "received SIGTERM", "run")
             Outcome("FAILED", "out of memory (more than Slurm gave it; hydra.launcher.mem_gb)"),
         ),
         ("NODE_FAIL", 0, None, "", Outcome("FAILED", "its node failed (NODE_FAIL)")),
-        ("PREEMPTED", 0, TERMINATED, "", Outcome("KILLED", "preempted, and Slurm did not queue it again", "run")),
+        ("PREEMPTED", 0, TERMINATED, "", Outcome("KILLED", "preempted, and Slurm did not requeue it", "run")),
     ],
 )
 def test_end_of_a_job(state: str, code: int, left: Outcome | None, stopped: str, expected: Outcome) -> None:

@@ -83,7 +83,7 @@ def item_images(folder: Path, numbers: Mapping[str, int], tally: Tally) -> tuple
     for path in files:
         place = numbers.get(name_of(path.stem) or "")
         if path.suffix.lower() not in SUFFIXES:
-            tally.add("file that is no image", path.name)
+            tally.add("file that is not an image", path.name)
         elif place is None:
             tally.add("item not in the data set", path.name)
         elif place in found:

@@ -47,7 +47,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
                 else:
                     yield number, line
                 if total > limit:
-                    raise ValueError(f"{path}: unpacks to more than {MOST_EXPANSION} times its size; this is no data")
+                    raise ValueError(f"{path}: unpacks to more than {MOST_EXPANSION} times its size; refused as unsafe")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged after line {number} ({error}); fetch the file again") from error
 

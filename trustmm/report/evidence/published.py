@@ -73,8 +73,8 @@ def why_not(label: str) -> str | None:
     if stem in _SAME_PAIRS:
         name = NAMES[_SAME_PAIRS[stem]]
         return (
-            f"{label} has the pairs of the published {name} but not its features: no published number of a "
-            "model with content stands beside it (those of BPR and LightGCN do)."
+            f"{label} has the pairs of the published {name} but not its features, so content models have no "
+            "published number beside them (BPR and LightGCN do)."
         )
     if stem in NAMES:
         return f"{label}: sizes or features differ from the published {NAMES[stem]}; no published number beside it."

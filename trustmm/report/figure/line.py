@@ -38,7 +38,7 @@ LABELS = {
     "mr_all_pairs": "w/o small loss",
     "smooth": "smoothing alone",
     "trust": "+trust",
-    "oracle": "told the truth",
+    "oracle": "knows the truth",
     "train_only": "train only",
     "graph_only": "graph only",
 }

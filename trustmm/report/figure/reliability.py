@@ -28,15 +28,15 @@ def reliability_diagram(runs: Runs) -> Drawing | None:
                 [said for said, _ in points], [true for _, true in points], "o-", color=colour, label=f"eta {eta:g}"
             )
         axis.set_title(modality, fontsize=9)
-        axis.set_xlabel("said: probability of being wrong", fontsize=SMALL)
-        axis.set_ylabel("true: share that is wrong", fontsize=SMALL)
+        axis.set_xlabel("predicted probability of being wrong", fontsize=SMALL)
+        axis.set_ylabel("observed share that is wrong", fontsize=SMALL)
         axis.legend(frameon=False, fontsize=7)
         tidy(axis)
     caption = (
         "Rectifier trust. Items with training edges in tenths of their probability of being wrong, those of all seeds "
         f"together; a tenth with fewer than {LEAST_ITEMS} items is left out. {seeds_fact(table)}"
     )
-    return Drawing("reliability", "Is the probability of being wrong what it says?", figure, caption)
+    return Drawing("reliability", "Is the probability of being wrong calibrated?", figure, caption)
 
 
 def _points(rows: pd.DataFrame, modality: str) -> list[tuple[float, float]]:

@@ -28,7 +28,7 @@ def draw_dataset(
     degrees, *rest = np.atleast_1d(figure.subplots(1, 1 + len(norms)))
     for label, degree, colour in (("users", user_degree, BLUE), ("items", item_degree, ORANGE)):
         _survival(degrees, degree, label, colour)
-    degrees.set(xlabel="pairs", ylabel="share with at least so many", xscale="log", yscale="log", title=name)
+    degrees.set(xlabel="pairs", ylabel="share with at least this many", xscale="log", yscale="log", title=name)
     degrees.legend(frameon=False)
     for axis, (modality, lengths) in zip(rest, norms.items(), strict=True):
         axis.hist(lengths, bins=60, range=(0.0, 1.05 * float(lengths.max())), color=GREY)

@@ -168,7 +168,7 @@ def _pair(
 ) -> Pair:
     left, right = (rows.set_index("seed") for rows in (treated, base))
     if not (left.index.is_unique and right.index.is_unique):
-        raise ValueError(f"cells of {choice} must have one job a seed: other options vary that tell no cells apart")
+        raise ValueError(f"cells of {choice} must have one job per seed, but options vary within them")
     common = [seed for seed in sorted(left.index) if seed in right.index]
     seeds = [seed for seed in common if left.at[seed, "content_digest"] == right.at[seed, "content_digest"]]
     differences = {int(seed): float(left.at[seed, metric] - right.at[seed, metric]) for seed in seeds}

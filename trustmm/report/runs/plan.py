@@ -73,7 +73,7 @@ def plan_of(folder: Path) -> Plan:
         return _plan(OmegaConf.load(path))
     except (ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())[:200]
-        log.warning("%s is damaged (%s): what the sweep was meant to hold is not known", path, reason)
+        log.warning("%s is damaged (%s), so the sweep's planned cells are unknown", path, reason)
         return Plan()
 
 

@@ -149,7 +149,7 @@ def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
 
 def _read_folder(folder: Path) -> Runs:
     if not folder.is_dir():
-        raise ValueError(f"{folder} must be a sweep folder (with cells.csv) or a folder of jobs, it does not exist")
+        raise ValueError(f"{folder} must be a sweep folder (with cells.csv) or a folder of jobs, but it does not exist")
     cells = read_cells(folder)
     if not cells and not (folder / FAILED).is_file():
         return _read_jobs(folder)
@@ -187,7 +187,7 @@ def _failed(folder: Path, plan: Plan) -> list[Failure]:
             lines = list(csv.DictReader(handle))
         return [Failure(line["cell"], line["status"], line["reason"], plan.values(line["cell"])) for line in lines]
     except (ValueError, LookupError, TypeError, csv.Error) as error:
-        log.warning("%s is damaged (%s): the report goes on without it", path, error)
+        log.warning("%s is damaged (%s); the report continues without it", path, error)
         return []
 
 
@@ -213,7 +213,7 @@ def row_or_none(path: Path) -> dict[str, Any] | None:
     try:
         return row(path)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        log.warning("%s is damaged (%s: %s): the report goes on without it", path, type(error).__name__, error)
+        log.warning("%s is damaged (%s: %s); the report continues without it", path, type(error).__name__, error)
         return None
 
 

@@ -34,7 +34,7 @@ def caption_facts(runs: Runs, table: pd.DataFrame | None = None) -> str:
     missing = len(lost) + len(runs.absent)
     facts += [f"{_count(missing, 'cell')} missing, {_count(len(runs.failures), 'job')} failed."]
     facts += ["**Several versions of the code are mixed.**" if code_versions(rows) else ""]
-    facts += ["**Data of one name differ, and are not compared.**" if differing_data(rows) else ""]
+    facts += ["**Data of the same name differ and are not compared.**" if differing_data(rows) else ""]
     return " ".join(fact for fact in facts if fact)
 
 
@@ -48,7 +48,7 @@ def seeds_fact(rows: pd.DataFrame) -> str:
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no interval, nothing is decided."
     low, high = int(counts.min()), int(counts.max())
-    number = f"{low} to {high} seeds" if low < high else f"{high} seeds" if high > 1 else "1 seed a cell"
+    number = f"{low} to {high} seeds" if low < high else f"{high} seeds" if high > 1 else "1 seed per cell"
     return f"{number} ({run}); {_DRAWS[draw_of(rows)]}."
 
 
@@ -63,7 +63,7 @@ def provenance(runs: Runs) -> list[str]:
         "Failed", [f"`{name_cell(cell, axes)}`: {cell.status}, {_reason(cell.reason)}" for cell in runs.failures]
     )
     lines += _list("Missing, though other cells have this seed", [f"`{line}`" for line in gaps(runs)])
-    lines += _list("Planned and never finished or failed", [f"`{name_cell(cell, axes)}`" for cell in runs.absent])
+    lines += _list("Planned, but neither finished nor failed", [f"`{name_cell(cell, axes)}`" for cell in runs.absent])
     lines += [f"Drawn by a sampler: {page} shows what mattered, by validation." for page in _search_pages(runs)]
     lines += _list("Recorded, but no longer planned by the folder's command", [f"`{cell}`" for cell in runs.unplanned])
     lines += _list("Older results of a cell that has a newer one, not used", runs.superseded)

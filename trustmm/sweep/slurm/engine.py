@@ -21,7 +21,7 @@ from trustmm.store.files import atomic, read_json
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.pool import death
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, passes
-from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
+from trustmm.sweep.worker import Assignment, finished_silently, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
@@ -166,7 +166,7 @@ class SlurmExecutor:
         self._flush()
         until = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
-            assert self._live or self._queue or until is not None, "nothing was submitted that could end"
+            assert self._live or self._queue or until is not None, "no submitted task is left to wait for"
             self._flush()
             self._look()
             if self._ended:
@@ -193,7 +193,7 @@ class SlurmExecutor:
             if told:
                 cancel([job.slurm_id for job in told])
         except SlurmSilent as error:
-            log.warning("Slurm does not take the cancelling of %d jobs, trying again: %s", len(told), error)
+            log.warning("Slurm did not accept the cancellation of %d jobs; trying again: %s", len(told), error)
             return
         for job in told:
             job.cancelled = True
@@ -204,7 +204,7 @@ class SlurmExecutor:
             try:
                 return job_states(slurm_ids)
             except SlurmSilent as error:
-                log.warning("Slurm does not answer, waiting: %s", error)
+                log.warning("Slurm does not answer; waiting: %s", error)
                 time.sleep(self.options.poll)
 
     def _earlier(self) -> dict[str, str]:
@@ -224,7 +224,7 @@ class SlurmExecutor:
                 self._refusals += 1
                 pause = min(LONGEST_PAUSE, self.options.poll * 2 ** min(self._refusals, 10))
                 self._next_try, self._most = time.monotonic() + pause, max(1, len(tasks) // 2)
-                log.warning("Slurm takes no jobs now, trying again in %.0f s: %s", pause, refusal)
+                log.warning("Slurm accepts no jobs now; trying again in %.0f s: %s", pause, refusal)
                 return
             self._queue, self._refusals, self._most = self._queue[len(tasks) :], 0, MOST_IN_ARRAY
 
@@ -249,7 +249,7 @@ class SlurmExecutor:
         try:
             states = job_states([job.slurm_id for job in self._live.values()])
         except SlurmSilent as error:
-            log.warning("Slurm does not answer, waiting: %s", error)
+            log.warning("Slurm does not answer; waiting: %s", error)
             return
         for job_id, job in list(self._live.items()):
             outcome = self._outcome(job, states.get(job.slurm_id))
@@ -262,7 +262,7 @@ class SlurmExecutor:
         """What became of a job, or None while that is not sure."""
         if state is not None and state.active:
             if state.stuck and state != job.seen:
-                log.warning("job %s waits in Slurm: %s", job.slurm_id, state.reason)
+                log.warning("job %s is waiting in Slurm: %s", job.slurm_id, state.reason)
             job.seen, job.since = state, None
             return None
         now = time.monotonic()
@@ -273,6 +273,8 @@ class SlurmExecutor:
             return (left or vanished(job.seen, job.slurm_id, job.stopped)) if settled else None
         if left is None and state.left_by_itself and not settled:
             return None
+        if left is None and state.state == "COMPLETED":
+            left = finished_silently(self.assignment(job.task))
         return end_of(state, left, job.stopped)
 
 
@@ -308,14 +310,14 @@ def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:
         case "TIMEOUT" | "DEADLINE":
             return Outcome("KILLED", f"timeout: reached Slurm's time limit ({state.state})", run_id)
         case "PREEMPTED":
-            return Outcome("KILLED", "preempted, and Slurm did not queue it again", run_id)
+            return Outcome("KILLED", "preempted, and Slurm did not requeue it", run_id)
         case "OUT_OF_MEMORY":
             return Outcome("FAILED", "out of memory (more than Slurm gave it; hydra.launcher.mem_gb)", run_id)
         case "NODE_FAIL" | "BOOT_FAIL":
             return Outcome("FAILED", f"its node failed ({state.state})", run_id)
         case "COMPLETED" | "FAILED":
             return left or Outcome("FAILED", death(state.exit_code), run_id)
-    return left or Outcome("FAILED", f"Slurm ended it as {state.state}", run_id)
+    return left or Outcome("FAILED", f"ended by Slurm as {state.state}", run_id)
 
 
 def slurm(assignment: Callable[[Task], Assignment], sweep_folder: Path, options: Mapping[str, Any]) -> SlurmExecutor:
