@@ -11,7 +11,7 @@ from tests.edit.test_edit_in_a_job import Watched
 from tests.edit.test_prior_edit import CPU, edit
 from trustmm.dataset.data import TrainData
 from trustmm.edit.amount import RATIOS, Amount, curve, smallest_good, try_ratios
-from trustmm.edit.believed import pruned
+from trustmm.edit.believed import Edited, pruned
 from trustmm.edit.proposal import Proposal
 from trustmm.graph.edges import Edges
 from trustmm.graph.free_pairs import free_pairs
@@ -94,10 +94,10 @@ def test_equal_seeds_give_equal_edits(op: str, tmp_path: Any) -> None:
 
 def test_trials_compare_with_no_edit_and_tell_how_often_added_pairs_were_left_out() -> None:
     cross = CrossFit(graph(), fit=spectral_prior, null="uniform", seed=0)
-    trials = try_ratios(cross, lambda judged, ratio: judged.edges)
+    trials = try_ratios(cross, lambda judged: lambda ratio: judged.edges)
     assert not trials["gain"].any()
     assert np.isnan(trials["precision"]).all()
-    told = try_ratios(cross, lambda judged, ratio: graph())  # a rule that knows what was left out
+    told = try_ratios(cross, lambda judged: lambda ratio: graph())  # a rule that knows what was left out
     assert (told["gain"][1:] > 0).all()
     assert_allclose(told["precision"][1:], 1)
     numbers = curve(told, RATIOS[1])
@@ -106,9 +106,9 @@ def test_trials_compare_with_no_edit_and_tell_how_often_added_pairs_were_left_ou
 
 
 def test_what_is_fixed_is_not_tried() -> None:
-    def rule(judged: Any, ratio: float) -> Edges:
+    def rule(judged: Any) -> Edited:
         assert len(judged.edges) == len(graph())  # never a part of the edges
-        return pruned(judged, ratio)
+        return pruned(judged)
 
     amount = Amount(CrossFit(graph(), fit=spectral_prior, null="uniform", seed=0), rule, 0.05, Cache(None))
     assert amount.ratio == 0.05

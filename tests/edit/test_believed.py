@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from trustmm.edit.believed import completed, pruned, reweighed
+from trustmm.edit.believed import completed, first_with_room, pruned, reweighed
 from trustmm.edit.similarity import similarity
 from trustmm.graph.edges import Edges
 from trustmm.graph.weighted import WeightedEdges
@@ -37,7 +37,7 @@ def judged(seed: int = 0, *, ties: bool = False, known: float = 0.9) -> Judged:
 @pytest.mark.parametrize("rule", [pruned, complete, reweighed])
 def test_ratio_zero_gives_the_same_edges(rule: object) -> None:
     case = judged()
-    same = rule(case, 0.0)
+    same = rule(case)(0.0)
     assert_array_equal(same.keys, case.edges.keys)
     assert not isinstance(same, WeightedEdges)
 
@@ -46,30 +46,43 @@ def test_ratio_zero_gives_the_same_edges(rule: object) -> None:
 @pytest.mark.parametrize("ties", [False, True])
 def test_pruning_takes_exactly_the_share_with_the_largest_p_values(ratio: float, ties: bool) -> None:
     case = judged(ties=ties)
-    kept = pruned(case, ratio)
+    kept = pruned(case)(ratio)
     assert len(case.edges) - len(kept) == round(ratio * 100) * len(case.edges) // 100
     gone = ~kept.contains(case.edges.keys)
     assert np.isfinite(case.p[gone]).all()
     assert case.p[gone].min() >= np.nanmax(case.p[~gone])
-    assert pruned(case, ratio / 2).contains(kept.keys).all()
+    assert pruned(case)(ratio / 2).contains(kept.keys).all()
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_completion_keeps_to_its_count_and_to_every_cap(ratio: float) -> None:
     case = judged()
-    edges, found = case.edges, complete(case, ratio)
+    edges, found = case.edges, complete(case)(ratio)
     added = found.without(edges)
     assert found.contains(edges.keys).all()
     assert 0 < len(added) <= round(ratio * 100) * len(edges) // 100
     for degree, got in ((edges.user_degree, added.user_degree), (edges.item_degree, added.item_degree)):
         most = [-(-Fraction(str(ratio)) * int(one) // 1) for one in degree]
         assert (got <= np.array(most, dtype=int)).all()
-    assert found.contains(complete(case, ratio / 2).keys).all()
+
+
+def test_pairs_are_taken_one_after_the_other_while_both_ends_have_room() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ends = rng.integers(0, 8, 60), rng.integers(0, 5, 60)
+        room = rng.integers(0, 6, 8), rng.integers(0, 9, 5)
+        left, expected = [side.copy() for side in room], []
+        for place, (one, other) in enumerate(zip(*ends, strict=True)):
+            if left[0][one] and left[1][other]:
+                left[0][one] -= 1
+                left[1][other] -= 1
+                expected.append(place)
+        assert_array_equal(first_with_room(ends, room), expected)
 
 
 def test_completion_prefers_what_the_most_doubtful_prior_believes_in() -> None:
     case = judged()
-    added = complete(case, 0.01).without(case.edges)
+    added = complete(case)(0.01).without(case.edges)
     every = Edges.from_keys(np.arange(USERS * ITEMS), USERS, ITEMS).without(case.edges)
     least = np.min([similarity(prior, every) for prior in case.priors()], axis=0)
     assert every.keys[least.argmax()] in added.keys
@@ -79,7 +92,7 @@ def test_completion_prefers_what_the_most_doubtful_prior_believes_in() -> None:
 @pytest.mark.parametrize("ratio", [0.01, 0.05, 0.07])
 def test_weights_take_the_ratio_away_and_fall_with_p(ratio: float) -> None:
     case = judged()
-    found = reweighed(case, ratio)
+    found = reweighed(case)(ratio)
     assert isinstance(found, WeightedEdges)
     assert_array_equal(found.keys, case.edges.keys)
     assert_allclose(1 - found.weights.mean(), ratio, rtol=1e-4)
@@ -91,13 +104,13 @@ def test_weights_take_the_ratio_away_and_fall_with_p(ratio: float) -> None:
 def test_weak_alignment_leaves_weights_near_one() -> None:
     case = judged(known=1.0)
     cap = 1 - 2 * case.user_p.mean()
-    found = reweighed(case, 1.0)
+    found = reweighed(case)(1.0)
     assert isinstance(found, WeightedEdges)
     assert_allclose(found.weights, 1 - cap * case.p, rtol=1e-5)
     chance = Judged(case.edges, np.full(len(case.edges), 0.5), case.item_p, case.whole, case.priors)
-    assert not isinstance(reweighed(chance, 0.2), WeightedEdges)
+    assert not isinstance(reweighed(chance)(0.2), WeightedEdges)
 
 
 def test_edges_without_any_evidence_are_left_alone() -> None:
     case = judged(known=-1)
-    assert not isinstance(reweighed(case, 0.2), WeightedEdges)
+    assert not isinstance(reweighed(case)(0.2), WeightedEdges)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trustmm.edit.believed import Edited
 from trustmm.graph.edges import Edges
 from trustmm.store.cache import Arrays, Cache
 from trustmm.store.digest import digest
@@ -20,8 +21,8 @@ SURE = 3.0
 """Standard errors by which the alignment must exceed chance before anything is edited."""
 RATIOS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Among which one is chosen; the first changes nothing."""
-Rule = Callable[[Judged, float], Edges]
-"""The edited graph at a ratio; ratio 0 gives the graph itself."""
+Rule = Callable[[Judged], Edited]
+"""An edit, see `trustmm.edit.believed`."""
 Floats = NDArray[np.float64]
 # Shapes: R ratios, K folds.
 
@@ -79,7 +80,11 @@ class Amount:
 
     def edited(self, ratio: float) -> Edges:
         """All edges after the edit; the edges themselves at ratio 0."""
-        return self.rule(self.judged, ratio) if ratio else self.cross.edges
+        return self._edit(ratio) if ratio else self.cross.edges
+
+    @functools.cached_property
+    def _edit(self) -> Edited:
+        return self.rule(self.judged)
 
     def numbers(self) -> dict[str, float]:
         """What the folds said, as flat numbers."""
@@ -113,9 +118,9 @@ def try_ratios(cross: CrossFit, rule: Rule) -> Arrays:
     gain_RK, precision_RK = np.zeros((len(RATIOS), FOLDS)), np.full((len(RATIOS), FOLDS), np.nan)
     for fold in range(FOLDS):
         held, judged = cross.fold(fold), cross.judged(fold)
-        before = predicted(cross, held, judged.edges)
+        edited, before = rule(judged), predicted(cross, held, judged.edges)
         for row, ratio in enumerate(RATIOS[1:], start=1):
-            graph = rule(judged, ratio)
+            graph = edited(ratio)
             gain_RK[row, fold] = predicted(cross, held, graph) - before
             added = graph.without(judged.edges)
             if len(added):

@@ -10,7 +10,7 @@ import torch
 from trustmm.dataset.data import TrainData
 from trustmm.edit.amount import Amount
 from trustmm.edit.base import Edit
-from trustmm.edit.believed import completed, pruned, reweighed
+from trustmm.edit.believed import Edited, completed, pruned, reweighed
 from trustmm.edit.complete import strongest_pairs
 from trustmm.edit.graphda import reselected
 from trustmm.edit.proposal import Proposal, nothing
@@ -26,7 +26,7 @@ from trustmm.trust.edges import CrossFit, NullName
 
 Operation = Literal["complete", "prune", "reweigh", "graphda"]
 Where = Literal["train_only", "graph_only", "both"]
-RULES: Mapping[str, Callable[..., Edges]] = {"prune": pruned, "complete": completed, "reweigh": reweighed}
+RULES: Mapping[str, Callable[..., Edited]] = {"prune": pruned, "complete": completed, "reweigh": reweighed}
 """Operations that the evidence of folds can do."""
 MEANS = {
     "prune": ("ratio",),
