@@ -389,3 +389,25 @@ def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.Monk
     modes.clear()
     run("backbone=vbpr", "training.deterministic=false")
     assert set().union(*modes.values()) == {False}
+
+
+def test_weights_are_kept_with_a_training_and_an_equal_job_gets_them_without_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(*overrides: str, keep: bool) -> tuple[int, dict[str, Any]]:
+        data, job = make("backbone=lightgcn", *overrides)
+        count, kept = [], {}
+        with monkeypatch.context() as patch:
+            patch.setattr(job_module, "fit", lambda *given, **named: count.append(1) or fit(*given, **named))
+            on_weights = kept.update if keep else None
+            run_job(data, job, cache=Cache(tmp_path), on_epoch=lambda *_: None, on_weights=on_weights)
+        return len(count), kept
+
+    assert made(keep=False) == (1, {})
+    first, weights = made("corruption.eta=0.3", keep=True)  # the first kept none
+    second, again = made(*MR, keep=True)
+    assert (first, second) == (1, 0)
+    assert_same(again, weights)
+    assert weights
+    assert made("seed=1", keep=True)[0] == 1
+    assert made("seed=1", "corruption.eta=0.3", keep=False)[0] == 0

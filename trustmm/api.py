@@ -22,14 +22,15 @@ from trustmm.report.page.job import job_page
 from trustmm.report.page.sweep import markdown, pivot
 from trustmm.report.runs.read import read_sweeps
 from trustmm.report.write import write_report
-from trustmm.run.cell import build_cell, build_stages
+from trustmm.run.cell import build_cell, build_stages, open_cache
+from trustmm.run.environment import environment
 from trustmm.run.model import Model, load_model
 from trustmm.run.rectified import rectified
 from trustmm.run.reuse import run_or_reuse
-from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.job_folder import RESULT, Stored, read_history, read_stored
 from trustmm.store.sweep_folder import FinishedCell, read_cells
+from trustmm.tracking.typed import conceal_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +144,7 @@ def sweep(*overrides: str, root: str | Path | None = None, dataset: Dataset | No
 
     Raises: ValueError for a mistake in the options; RuntimeError if jobs failed (the others are kept).
     """
-    words = [*_data_options(overrides, root, dataset), *overrides]
+    words = conceal_words([*_data_options(overrides, root, dataset), *overrides])
     output = next((word.partition("=")[2] for word in reversed(words) if word.startswith("output_dir=")), "outputs")
     folder = Path(output) / "sweeps" / f"api-{digest(sorted(words))[:12]}"
     command = [sys.executable, "-m", "trustmm", "-m", *words, f"hydra.sweep.dir={folder}"]
@@ -183,7 +184,7 @@ def rectify(
     config, _ = compose_job(["tracking=none", *overrides], "rectify")
     job, _, _ = build_stages(config)
     job.rectifier.check_fit(data.num_items)
-    train, repairs, _ = rectified(data, job, Cache(Path(config.cache_dir)))
+    train, repairs, _ = rectified(data, job, open_cache(config, environment(job.training.torch_device)))
     cold = data.train.item_degree == 0
     parts = (
         {name: train.features[name] for name in named},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 
 from trustmm.backbone.base import Backbone
 from trustmm.corruption.base import Corruption, Damage
@@ -24,8 +25,9 @@ from trustmm.store.identity import code_digest, describe, targets
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
 from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer, fit
-from trustmm.training.once import Trained, train_once
+from trustmm.training.once import Trained, train_once, weights_of
 
+OnWeights = Callable[[Mapping[str, NDArray[Any]]], None]
 if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
     from trustmm.prior.lightgcn import LightGCNPrior, Prior
 
@@ -83,7 +85,7 @@ def run_job(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint = NoCheckpoint(),  # noqa: B008  it has no state
-    on_model: Callable[[Backbone], None] | None = None,
+    on_weights: OnWeights | None = None,
 ) -> JobResult:
     """Run one cell of a results table.
 
@@ -95,13 +97,13 @@ def run_job(
         cache: priors, repairs, item graphs and trainings, shared by all jobs.
         on_epoch: called with every epoch of the prior and of the backbone.
         checkpoint: where the backbone's training is saved; the prior's checkpoint is in the cache and shared, like it.
-        on_model: called with the trained backbone and its best weights; it is then trained even if an equal one was.
+        on_weights: called with the best weights of the backbone, by name.
 
     Raises: ValueError if the stages do not fit the data.
     """
     check_fit(job, data)
     with deterministic(job.training):
-        return _run(data, job, cache, on_epoch, checkpoint, on_model)
+        return _run(data, job, cache, on_epoch, checkpoint, on_weights)
 
 
 def _run(
@@ -110,7 +112,7 @@ def _run(
     cache: Cache,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint,
-    on_model: Callable[[Backbone], None] | None,
+    on_weights: OnWeights | None,
 ) -> JobResult:
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
@@ -136,13 +138,20 @@ def _run(
             on_epoch=on_epoch,
             checkpoint=checkpoint,
         )
-        if on_model is not None:
-            on_model(model)
-        return Trained(history, final_scorer(model))
+        return Trained(history, final_scorer(model), {} if on_weights is None else weights_of(model))
 
-    key = training_key(job, seen, data.valid, masks)
-    kept = cache if on_model is None else Cache(None)
-    made = train_once(train, key, training=job.training, stage="backbone", cache=kept, on_epoch=on_epoch)
+    made = train_once(
+        train,
+        training_key(job, seen, data.valid, masks),
+        training=job.training,
+        stage="backbone",
+        cache=cache,
+        on_epoch=on_epoch,
+        weights=on_weights is not None,
+        before=lambda: checkpoint.before,
+    )
+    if on_weights is not None:
+        on_weights(made.weights)
     valid, test = (evaluate(made.final) for evaluate in (on_valid, on_test))
     features = (clean.features, corrupted.features, rectified.features)
     cold = corrupted.propagation.item_degree == 0

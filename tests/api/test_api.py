@@ -1,8 +1,10 @@
 """The Python API: docs/api.md runs as it is written, and what it promises holds."""
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import trustmm
 from trustmm.cli.recommend import main as recommend
 from trustmm.dataset.layout import ITEMS, write_names
+from trustmm.store.identity import PARTS
 
 TINY = (
     "dataset.num_users=60",
@@ -114,9 +117,37 @@ def test_a_job_without_weights_says_how_to_keep_them(place: Path) -> None:
 
 
 def test_weights_of_other_code_or_data_are_refused(result: trustmm.Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: {"job_id": "another"})
-    with pytest.raises(ValueError, match="changed since"):
+    was = {part: result.summary[part] for part in PARTS if part in result.summary}
+    now = was | {"job_id": "another", "code_digest": "beef"}
+    monkeypatch.setattr("trustmm.run.model.identity_facts", lambda cell, data: now)
+    with pytest.raises(ValueError, match=f"run the job again: code: {was['code_digest']}, now beef$"):
         trustmm.load(result)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: b"{" * 99])
+def test_damaged_weights_are_named_in_a_line(result: trustmm.Result, damage: Callable[[bytes], bytes]) -> None:
+    path = result.folder / "model.npz"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    try:
+        with pytest.raises(
+            ValueError, match=rf"^{re.escape(str(path))} is damaged \(.*\); remove it and run"
+        ) as caught:
+            trustmm.load(result)
+    finally:
+        path.write_bytes(whole)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused_in_a_line(result: trustmm.Result) -> None:
+    path = result.folder / "model.npz"
+    whole = path.read_bytes()
+    np.savez(path, other=np.zeros(3))
+    try:
+        with pytest.raises(ValueError, match=r"model\.npz is damaged \(Error\(s\) in loading state_dict"):
+            trustmm.load(result)
+    finally:
+        path.write_bytes(whole)
 
 
 def test_arrays_are_a_data_set_wherever_an_option_is(place: Path, tmp_path: Path) -> None:
@@ -162,3 +193,19 @@ def test_rectify_answers_in_the_form_of_its_question(tmp_path: Path) -> None:
     assert several.mismatch["visual"].shape == one.mismatch.shape == (20,)
     assert 0 <= np.nanmin(one.mismatch) <= np.nanmax(one.mismatch) <= 1
     assert 0 <= one.eta_hat <= 1
+
+
+def test_a_password_is_no_word_of_the_process_that_runs_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def run(command: list[str], **pipes: object) -> subprocess.CompletedProcess[str]:
+        started.extend(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ValueError, match="^$"):
+        trustmm.sweep("tracking.uri='http://u:s3cr3t@h'", "seed=0,1")
+    assert "seed=0,1" in started
+    assert "s3cr3t" not in " ".join(started)
+    for name in [name for name in os.environ if name.startswith("TRUSTMM_SECRET_")]:
+        del os.environ[name]

@@ -1,12 +1,13 @@
 """ItemKNN-CBF against the public reference implementation."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backbone.oracle import Options, OracleScores
 from trustmm.backbone.base import Backbone
@@ -55,3 +56,12 @@ def test_a_zero_row_has_no_neighbours() -> None:
     found = shrunk_nearest(features_ID=features(), k=3, shrink=0.0, device="cpu")
     assert not found["linked"][[2, 5]].any()
     assert found["linked"][0].any()
+
+
+@pytest.mark.parametrize("power", [-100, -70, 70, 100])
+def test_neighbours_are_the_same_in_every_unit(power: int) -> None:
+    expected = shrunk_nearest(features_ID=features(), k=3, shrink=2.0, device="cpu")
+    shrink = math.ldexp(2.0, 2 * power)
+    found = shrunk_nearest(features_ID=np.ldexp(features(), power), k=3, shrink=shrink, device="cpu")
+    for name, array in expected.items():
+        assert_array_equal(found[name], array)

@@ -44,3 +44,10 @@ def test_a_command_reads_the_words_behind_its_name(tmp_path: Path) -> None:
 def test_import_stays_light(module: str, heavy: str) -> None:
     code = f"import sys, {module}; print({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_ctrl_c_while_the_interpreter_ends_is_no_traceback(tmp_path: Path) -> None:
+    ending = "import atexit, signal; atexit.register(lambda: signal.raise_signal(signal.SIGINT))"
+    code = f"{ending}; import sys; sys.argv = ['trustmm', '--version']; from trustmm.cli.command import entry; entry()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from trustmm.cli.ending import file_sentence
 from trustmm.cli.run import run_command
 from trustmm.options.config import config_folder, register
 from trustmm.options.explain import known_keys
@@ -234,3 +235,18 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     assert expected in said
     assert len(said.splitlines()) == 1
     assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device; files go to output_dir=here; make room"),
+        (
+            OSError(28, "No space left on device", "here/a"),
+            "output_dir: cannot use here/a: No space left on device; m",
+        ),
+        (OSError(5, "Input/output error"), "the system says: Input/output error"),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(error: OSError, said: str) -> None:
+    assert said in file_sentence(error, ["output_dir=here"])

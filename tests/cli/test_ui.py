@@ -29,11 +29,12 @@ def test_the_server_listens_on_loopback_shows_the_jobs_store_and_reports_nothing
     started: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI", raising=False)
     port = free_port()
     ui.main(["--port", str(port)])
     (words,) = started
     assert words[words.index("--host") + 1] == "127.0.0.1"
-    assert words[words.index("--backend-store-uri") + 1] == "sqlite:///mlflow.db"
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mlflow.db"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
 
@@ -57,4 +58,14 @@ def test_a_server_has_pages_of_its_own(started: list[Any], capsys: pytest.Captur
 def test_make_ui_is_this_command(project: Path) -> None:
     rules = (project / "Makefile").read_text(encoding="utf-8")
     assert "-m trustmm ui" in rules
-    assert sys.executable == ui.command("sqlite:///a.db", 1)[0]
+    assert sys.executable == ui.command(1)[0]
+
+
+@pytest.mark.parametrize("uri", ["postgresql://u:s3cr3t@lab/db", "http://u:s3cr3t@lab"])
+def test_a_password_is_neither_shown_nor_a_word_of_the_server(
+    uri: str, started: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "")
+    ui.main(["--uri", uri, "--port", str(free_port())])
+    assert "s3cr3t" not in capsys.readouterr().out
+    assert "s3cr3t" not in str(started)

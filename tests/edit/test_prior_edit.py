@@ -18,6 +18,7 @@ from trustmm.graph.edges import Edges
 from trustmm.options.build import build
 from trustmm.options.config import config_folder
 from trustmm.prior.lightgcn import Prior
+from trustmm.store.digest import digest
 from trustmm.store.identity import describe
 
 Graph = tuple[TrainData, Edges, Prior]
@@ -129,3 +130,15 @@ def test_options_of_completion_are_no_part_of_the_identity_of_pruning() -> None:
 def test_bad_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         edit(**changes)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1])
+@pytest.mark.parametrize("op", ["prune", "complete", "graphda"])
+def test_an_edit_is_idle_where_it_changes_nothing_and_asks_for_no_prior(graph: Graph, op: str, ratio: float) -> None:
+    """What is idle leaves the prior's options out of a job's identity."""
+    train, held_out, prior = graph
+    stage, asked = edit("graph_only", op=op, ratio=ratio), []
+    edited = stage(train, lambda: asked.append(1) or prior, device=CPU).apply(train, held_out=held_out)
+    assert bool(asked) != stage.idle
+    before, after = (digest(list(edges.propagation.messages())) for edges in (train, edited))
+    assert (before == after) == stage.idle

@@ -242,3 +242,14 @@ def test_diagnostics_judge_the_probabilities_where_the_truth_is_known() -> None:
 def test_reliability_compares_what_was_said_with_what_is_true() -> None:
     found = dict(reliability(np.array([0.0, 0.05, 0.95, 1.0]), np.array([False, True, True, True])))
     assert found == {0.0: (2, pytest.approx(0.025), 0.5), 0.9: (2, pytest.approx(0.975), 1.0)}
+
+
+@pytest.mark.parametrize("impute", ["neighbours", "ridge"])
+@pytest.mark.parametrize("power", [-96, 90])
+def test_a_repair_is_the_same_in_every_unit(power: int, impute: str) -> None:
+    train, prior, damage, _ = make()
+    rectifier = OracleRectifier(**(BASE | {"impute": impute, "smooth": 0.5}))
+    scaled = replace(train, features={name: np.ldexp(matrix, power) for name, matrix in train.features.items()})
+    (one, _), (other, _) = (run(rectifier, data, prior, damage) for data in (train, scaled))
+    for name, expected in one.features.items():
+        assert_allclose(np.ldexp(other.features[name], -power), expected, rtol=1e-4, atol=1e-6)

@@ -9,7 +9,7 @@ from trustmm.cli.report import main
 from trustmm.report.runs.cells import axes_of, gaps, pairs
 from trustmm.report.runs.read import combine, read_sweeps
 from trustmm.report.table.caption import caption_facts, provenance
-from trustmm.report.table.study import difference_table, pivot_table
+from trustmm.report.table.study import difference_table, pivot_table, robustness_table
 from trustmm.report.table.table import Number, Table
 from trustmm.report.write import mixed_pairs, write_report
 
@@ -136,7 +136,7 @@ def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep
     runs = read_sweeps([sweep.folder])
     table = difference_table(runs)
     said = [row[-1] for row in table.rows if row[list(table.columns).index("metric")] == "R@10"]
-    assert said == ["A", "B vs A", "A with inputs of B vs A"]
+    assert said == ["A", "B vs A", "A (inputs of B) vs A"]
     assert "Environment A: blas Haswell (5 jobs on one, two)." in table.notes
     assert "Environment B: blas SkylakeX (1 job on two)." in table.notes
     write_report(runs, tmp_path / "out")
@@ -145,6 +145,9 @@ def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep
         if path.exists():
             assert "Compared across environments" in path.read_text(encoding="utf-8")
     assert (tmp_path / "out" / "robustness.md").exists()
+    assert [row[-1] for row in robustness_table(runs).rows] == ["A", "A + B vs A"]
+    [through] = [note for note in mixed_pairs(runs) if note.startswith("**Curves")]
+    assert through == "**Curves through several environments**: rectifier=mr over corruption.eta: A + B."
 
 
 def test_one_environment_is_said_once_and_another_host_is_none(sweep: Sweep) -> None:

@@ -1,5 +1,6 @@
 """Keys by content, one computation per content, nothing half-written, no pickle."""
 
+import ast
 import logging
 import os
 import stat
@@ -17,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from trustmm.store.cache import Cache
+import trustmm
+from trustmm.store.cache import Cache, recorded
 from trustmm.store.digest import digest
 from trustmm.store.files import atomic, locked
 from trustmm.store.room import bytes_of, kept
@@ -365,3 +367,26 @@ def test_who_waits_for_a_lock_is_told_who_has_it(tmp_path: Path) -> None:
         assert told == ["pid 7 on here"]
     thread.join(30)
     assert told == ["pid 7 on here", "mine"]
+
+
+def test_an_entry_that_was_begun_elsewhere_names_both_environments_to_whoever_takes_it(tmp_path: Path) -> None:
+    _, compute = counted(ENTRY)
+    there, here = {"blas": "Haswell"}, {"blas": "SkylakeX"}
+    first = Cache(tmp_path, environment=here)
+    first.arrays("prior", {"k": 1}, compute, before=lambda: [there])
+    again = Cache(tmp_path, environment={"blas": "Zen"})
+    again.arrays("prior", {"k": 1}, compute)
+    again.arrays("prior", {"k": 1}, compute)
+    assert [entry["environment"] for entry in recorded(first.handed)] == [here, there]
+    assert recorded(again.handed) == recorded(first.handed)
+
+
+def test_every_cache_that_the_program_opens_says_who_computes() -> None:
+    opened = [
+        (path.name, ast.unparse(node))
+        for path in Path(trustmm.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Cache" and ast.unparse(node) != "Cache(None)"
+    ]
+    assert opened
+    assert [call for call in opened if "environment" not in call[1]] == []

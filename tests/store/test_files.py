@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from trustmm.cli.words import ConcealSecrets
+from trustmm.dataset.new_folder import new_folder
 from trustmm.run.publish import publish
 from trustmm.store.files import atomic, locked, naming, open_no_link, read_json
 from trustmm.store.job_folder import record_history
@@ -63,9 +66,39 @@ def job_log(folder: Path) -> None:
     log_to(Assignment(Task(0, (), "id", folder), "", {}, None, folder))
 
 
+def sweep_starts(folder: Path) -> None:
+    """What Hydra does: the callbacks, then `open`."""
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    ConcealSecrets().on_multirun_start(config)
+    OmegaConf.save(config, folder / "multirun.yaml")
+
+
+def prepare(folder: Path) -> None:
+    with new_folder(folder / "toys", "--out"):
+        pass
+
+
+@pytest.mark.parametrize("target", ["folder", "lock"])
+def test_a_planted_workshop_is_not_entered(target: str, tmp_path: Path) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "outputs" / ".toys.preparing"
+    victim.mkdir()
+    (victim / "folder").mkdir()
+    (victim / "folder" / "precious").touch()
+    if target == "folder":
+        place.parent.mkdir()
+        place.symlink_to(victim)
+    else:
+        place.mkdir(parents=True)
+        (place / "lock").symlink_to(victim / "new")
+    with pytest.raises(ValueError, match="Too many levels of symbolic links"):
+        prepare(tmp_path / "outputs")
+    assert [path.name for path in victim.rglob("*")] == ["folder", "precious"]
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
+        ("multirun.yaml", sweep_starts),
         ("x.lock", lambda folder: lock(folder / "x.lock")),
         ("x.csv", lambda folder: keep(folder / "x.csv")),
         ("checkpoint.pt.partial", checkpoint),

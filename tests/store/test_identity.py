@@ -326,8 +326,9 @@ def test_prior_options_count_where_a_stage_asks_for_the_prior(change: str) -> No
     plain = ("dataset=sports", "dataset.root=/a")
     assert job_id(*plain, change) == job_id(*plain)
     assert job_id(*plain, "edit=both", "edit.ratio=0", change) == job_id(*plain, "edit=both", "edit.ratio=0")
-    for asks in ("rectifier=mr", "edit=both"):
-        assert job_id(*plain, asks, change) != job_id(*plain, asks)
+    graphda = ("edit=graph_only", "edit.op=graphda", "edit.ratio=0")
+    for asks in (("rectifier=mr",), ("rectifier=smooth",), ("edit=both",), graphda):
+        assert job_id(*plain, *asks, change) != job_id(*plain, *asks)
 
 
 def test_classes_are_told_apart_by_name_and_not_by_place() -> None:

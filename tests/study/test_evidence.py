@@ -18,10 +18,18 @@ PARAMS = {"corruption.eta": "0,0.4", "rectifier": "none,mr"}
 Value = Callable[[dict[str, Any], int], float]
 
 
+JOB = {"content_digest": "3abb15", "environment": {"blas": "Haswell", "host": "one"}, "inputs": []}
+
+
 def study(
-    monkeypatch: pytest.MonkeyPatch, value: Value, seconds: float = 1.0, params: Any = PARAMS, **options: Any
-) -> tuple[list[Comparison], list[list[tuple[Cell, int]]], EvidenceOptions, Any]:
-    """Comparisons at their end, and the jobs of every round."""
+    monkeypatch: pytest.MonkeyPatch,
+    value: Value,
+    seconds: float = 1.0,
+    params: Any = PARAMS,
+    job: Callable[[dict[str, Any], int], dict[str, Any]] = lambda cell, seed: {},
+    **options: Any,
+) -> tuple[list[Comparison], list[list[tuple[Cell, int]]], EvidenceOptions, Any, Found]:
+    """Comparisons at their end, and the jobs of every round; `job` says what else a result.json has."""
     wanted = EvidenceOptions(params=params, looks=[3, 4, 6, 8], **options)
     rounds = []
 
@@ -29,13 +37,14 @@ def study(
         rounds.append(list(jobs))
         for cell, seed in jobs:
             found.values[cell, seed], found.seconds[cell, seed] = value(dict(cell), seed), seconds
+            found.jobs[cell, seed] = JOB | job(dict(cell), seed)
 
     monkeypatch.setattr(evidence, "_run", run)
     space = parse_space(wanted.params, [])
     comparisons = comparisons_of(space, wanted)
     when = evidence.looks(wanted.looks, np.random.default_rng(0), num_draws=20_000)
-    evidence._rounds(comparisons, space, wanted, when, None)  # type: ignore[arg-type]
-    return comparisons, rounds, wanted, when
+    evidence._rounds(comparisons, space, wanted, when, None, found := Found())  # type: ignore[arg-type]
+    return comparisons, rounds, wanted, when, found
 
 
 def noisy(gains: dict[Any, float]) -> Value:
@@ -88,13 +97,13 @@ def test_no_round_is_started_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) 
 def test_a_comparison_whose_job_failed_ends_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     value = noisy({0: 0.05, 0.4: 0.05})
     missing = ((("corruption.eta", 0), ("rectifier", "mr")), 1)
-    take = Found.differences
+    take = Found.obstacle
 
-    def differences(self: Found, comparison: Comparison, seeds: int) -> list[float] | None:
+    def obstacle(self: Found, comparison: Comparison, seeds: int) -> str:
         self.values.pop(missing, None)
         return take(self, comparison, seeds)
 
-    monkeypatch.setattr(Found, "differences", differences)
+    monkeypatch.setattr(Found, "obstacle", obstacle)
     (failed, fine), *_ = study(monkeypatch, value)
     assert (failed.ended, fine.ended) == ("failed", "better")
 
@@ -102,14 +111,47 @@ def test_a_comparison_whose_job_failed_ends_and_the_others_go_on(monkeypatch: py
 def test_every_look_is_a_line_behind_the_options_and_the_table_has_every_verdict(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    comparisons, _, options, when = study(monkeypatch, noisy({0: 0.0009, 0.4: 0.05}), futility=0.0)
-    note = leave(comparisons, options, when, tmp_path, evidence_page)
+    comparisons, _, options, when, found = study(monkeypatch, noisy({0: 0.0009, 0.4: 0.05}), futility=0.0)
+    note = leave(comparisons, options, when, tmp_path, evidence_page, found)
     head, *lines = [json.loads(line) for line in (tmp_path / LINES).read_text().splitlines()]
     assert head["looks"] == [3, 4, 6, 8]
     assert len(lines) == sum(each.taken for each in comparisons)
     assert {"comparison", "seeds", "difference", "estimate", "low", "high", "p", "e", "seconds"} <= lines[0].keys()
     assert all(each.label in note and each.ended in note for each in comparisons)
     assert (tmp_path / "evidence.png").stat().st_size > 1000
+
+
+def test_jobs_whose_data_differ_though_their_options_agree_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def job(cell: dict[str, Any], seed: int) -> dict[str, Any]:
+        other = cell["rectifier"] == "mr" and cell["corruption.eta"] == 0.4 and seed == 2
+        return {"content_digest": "747bc6"} if other else {}
+
+    value = noisy({0: 0.05, 0.4: 0.05})
+    comparisons, _, options, when, found = study(monkeypatch, value, job=job)
+    assert [(each.ended, each.taken) for each in comparisons] == [("better", 1), ("data differ", 0)]
+    note = leave(comparisons, options, when, tmp_path, evidence_page, found)
+    assert "corruption.eta=0.4 rectifier=mr: data differ" in note
+    params = {"dataset.content": "0,0.5", "corruption.eta": "0,0.4"}
+    two_data = EvidenceOptions(params=params, compare="dataset.content", base=0)
+    assert all(each.of_data for each in comparisons_of(parse_space(params, []), two_data))
+
+
+def test_every_comparison_says_the_environments_of_both_sides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def job(cell: dict[str, Any], seed: int) -> dict[str, Any]:
+        there = cell["rectifier"] == "mr" and cell["corruption.eta"] == 0.4
+        return {"environment": {"blas": "SkylakeX", "host": "two"}} if there else {}
+
+    comparisons, _, options, when, found = study(monkeypatch, noisy({0: 0.05, 0.4: 0.05}), job=job)
+    note = leave(comparisons, options, when, tmp_path, evidence_page, found)
+    rows = {line.split(" | ")[0].strip("| "): line.strip(" |").split(" | ")[-1] for line in note.splitlines()}
+    assert rows["corruption.eta=0 rectifier=mr"] == "A"
+    assert rows["corruption.eta=0.4 rectifier=mr"] == "B vs A"
+    assert "Environment B: blas SkylakeX (3 jobs on two)" in note
+    head, *lines = [json.loads(line) for line in (tmp_path / LINES).read_text().splitlines()]
+    assert len(head["environments"]) == 2
+    assert {line["environment"] for line in lines} == {"A", "B vs A"}
 
 
 @pytest.mark.parametrize(

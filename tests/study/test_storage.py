@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,40 @@ def test_journal_is_the_default_and_lies_in_the_folder(tmp_path: Path) -> None:
 def test_sqlite(tmp_path: Path) -> None:
     interrupted_and_resumed(tmp_path, f"sqlite:///{tmp_path}/study.db")
     assert not (tmp_path / "study.journal").exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "a?b", "50%", "%41", "a#b", "a;b", "a,b", "it's", "größe"])
+def test_the_study_lies_in_the_file_that_was_named_whatever_its_folder_is_called(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    study = open_study(
+        StudyOptions(n_trials=1, storage=f"sqlite:///{folder}/study.db", study_name="s"), parse_space(LINE, []), folder
+    )
+    close_storage(study)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == [f"{name}/study.db"]
+
+
+def test_options_of_the_connection_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("optuna.storages.RDBStorage", asked.append)
+    for storage in (f"sqlite:///{tmp_path}/study.db?timeout=5", f"sqlite:///{tmp_path}/study.db"):
+        open_storage(storage, tmp_path)
+        assert asked.pop() == storage
+
+
+def test_a_server_that_hangs_is_refused_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trustmm.tracking.breaker.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("optuna.storages.RDBStorage", lambda storage: threading.Event().wait(60))
+    with pytest.raises(ValueError, match="cannot use hydra.sweeper.storage=.*no answer within 0 s") as caught:
+        open_storage(f"postgresql+psycopg://study:{QUOTED}@127.0.0.1:1/d", tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_planted_journal_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "study.journal").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        open_storage(None, tmp_path)
+    assert not (tmp_path / "victim").exists()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What a worker is told, and what it leaves."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,14 @@ def test_a_job_that_cannot_be_built_is_a_failed_outcome_and_no_exception(assignm
     assert outcome.status == "FAILED"
     assert "dataset must be one of the options" in outcome.reason
     assert read_outcome(assignment) == outcome
+
+
+def test_a_disk_without_room_for_the_outcome_ends_in_no_traceback(assignment, monkeypatch):
+    def full(assignment, outcome):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trustmm.sweep.worker.leave_outcome", full)
+    assert work(assignment, job_page).status == "FAILED"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trustmm.cli.report import main as report
 from trustmm.tracking import breaker
 from trustmm.tracking.mlflow import MLflowTracking, TrackingError
 from trustmm.tracking.mlflow_run import Guard, load
@@ -65,7 +66,7 @@ def test_the_start_is_refused_in_time_and_after_a_word(hanging: str, caplog: pyt
     with pytest.raises(TrackingError, match="no answer within"):
         store.initialise()
     assert time.monotonic() - started < breaker.CALL_SECONDS + 3
-    assert "tracking: waiting for http://***@127.0.0.1" in caplog.text
+    assert "waiting for http://***@127.0.0.1" in caplog.text
     assert "secret99" not in caplog.text
 
 
@@ -92,3 +93,19 @@ def test_what_was_missed_is_published_at_the_end(tmp_path: Path, monkeypatch: py
     found = store._client().get_run(run.run_id)
     assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"loss": 0.5}, {"a": "1"})
     assert "tracking_failures" not in found.data.tags
+
+
+@pytest.mark.parametrize("kind", ["hanging", "absent"])
+def test_a_report_from_a_store_that_does_not_answer_is_one_line(
+    kind: str, hanging: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = {"hanging": hanging.replace("//", "//me:secret99@"), "absent": f"sqlite:///{tmp_path}/no.db"}[kind]
+    with pytest.raises(SystemExit, match="1"):
+        report(["--mlflow", uri, "--experiment", "x", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    expected = {"hanging": "http://***@127.0.0.1", "absent": f"no.db: there is no file {tmp_path}/no.db"}[kind]
+    assert expected in said
+    assert "no answer within" in said or kind == "absent"
+    assert "secret99" not in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "no.db").exists()

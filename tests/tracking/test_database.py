@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trustmm.tracking.database import HalfMadeError, database_file, database_url, ensure_database
+from trustmm.tracking.database import HalfMadeError, database_file, database_url, ensure_database, has_options
 from trustmm.tracking.mlflow import MLflowTracking, TrackingError
 from trustmm.tracking.mlflow_run import connect, load, quiet
 
@@ -48,7 +48,7 @@ def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
     monkeypatch.chdir(tmp_path if absolute else folder)
     connect.cache_clear()
     monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map", {})
-    typed = f"sqlite:///{folder}/mlflow.db".replace("?", "%3F") if absolute else "sqlite:///mlflow.db"
+    typed = f"sqlite:///{folder}/mlflow.db" if absolute else "sqlite:///mlflow.db"
     assert database_file(typed) == folder / "mlflow.db"
     if absolute or "%" not in name:
         publish(typed)
@@ -142,3 +142,15 @@ def test_an_address_is_quoted_only_where_it_must_be(tmp_path: Path, monkeypatch:
     assert database_url(tmp_path / "a.db") == f"sqlite:///{tmp_path}/a.db"
     assert database_url(tmp_path / "?" / "a.db") == "sqlite:///%3F/a.db"
     assert database_file("http://host") is None
+
+
+def test_a_question_mark_is_part_of_a_folder_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a?b").mkdir()
+    plain = {f"sqlite:///{tmp_path}/{name}/x.db": name for name in ("a?b", "a%3Fb", ".")}
+    for uri, name in plain.items():
+        file = tmp_path / name.replace("%3F", "?") / "x.db"
+        assert (database_file(uri), has_options(uri)) == (file, False)
+    for uri in (f"sqlite:///{tmp_path}/x.db?timeout=5", f"sqlite:///{tmp_path}/x.db?vfs=/no/such"):
+        assert (database_file(uri), has_options(uri)) == (tmp_path / "x.db", True)
+        with pytest.raises(ValueError, match=r"tracking\.uri must be a database file"):
+            MLflowTracking(uri=uri, experiment="x")

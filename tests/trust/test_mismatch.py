@@ -150,6 +150,26 @@ def test_cold_items_keep_the_prior_and_are_never_learned_from(planted: Plant) ->
         assert_array_equal(second[name].probability, found.probability)
 
 
+@pytest.mark.parametrize("power", [-96, 96])
+def test_the_unit_of_a_feature_does_not_count(power: int, planted: Plant) -> None:
+    case = planted(0.2, num_items=600)
+    scaled = case.features | {"visual": np.ldexp(case.features["visual"], power)}
+    found = judged(replace(case, features=scaled))
+    for name, expected in judged(case).items():
+        assert_allclose(found[name].probability, expected.probability, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e19, 1e-24])
+def test_one_row_in_another_unit_has_content_and_leaves_the_others_theirs(scale: float, planted: Plant) -> None:
+    case = planted(0.2, num_items=600)
+    wild = case.features["visual"].copy()
+    wild[7] *= np.float32(scale)
+    found, expected = judged(replace(case, features=case.features | {"visual": wild})), judged(case)
+    for name in found:
+        assert np.abs(found[name].probability - expected[name].probability).mean() < 0.02
+    assert found["visual"].views["structure"][7] == pytest.approx(expected["visual"].views["structure"][7], abs=0.15)
+
+
 def test_few_items_are_not_judged(planted: Plant) -> None:
     for found in judged(planted(0.2, num_items=49)).values():
         assert np.isnan(found.probability).all()

@@ -1,6 +1,7 @@
 """``trustmm``: one command. A word that names a command runs it; everything else describes a job for Hydra."""
 
 import importlib
+import signal
 import sys
 from typing import NamedTuple
 
@@ -43,6 +44,14 @@ Which multimodal recommender can you trust when product images, texts or clicks 
 
 `python -m trustmm` is the same command.
 """
+
+
+def entry() -> None:
+    """The command as a process: `main`, after which Ctrl-C has nothing to interrupt but the interpreter's own end."""
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main() -> None:

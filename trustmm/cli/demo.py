@@ -19,6 +19,7 @@ from trustmm.report.figure.line import ETA
 from trustmm.report.runs.cells import pairs
 from trustmm.report.runs.read import Runs, read_sweeps
 from trustmm.report.table.environment import mixed
+from trustmm.store.files import atomic
 
 ETAS, SEEDS = (0.0, 0.2, 0.4), (0, 1)
 STUDIES = {
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure = outputs / "demo.png"
     drawing = modality_curves(results["demo"])
     assert drawing is not None
-    drawing.figure.savefig(figure, dpi=150)
+    with atomic(figure) as path:
+        drawing.figure.savefig(path, dpi=150)
     console.print(f"figure: {figure}   results: {outputs}/sweeps/demo/cells.csv   ({time.monotonic() - started:.0f} s)")
     console.print("browse all runs: make ui   (http://127.0.0.1:5000, needs no network)")
 

@@ -13,6 +13,7 @@ from trustmm.tracking.redact import public
 
 _PATH_KEYS = {"output_dir": "outputs", "cache_dir": "outputs/cache"}
 """Options that are folders, with their defaults."""
+_HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; make room and repeat the command")
 
 
 def leave(message: str, status: int = 1) -> NoReturn:
@@ -50,13 +51,14 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def file_sentence(error: OSError, words: Sequence[str]) -> str:
     """What the system refused, of which file, and which option names its folder."""
     reason = error.strerror or str(error) or type(error).__name__
+    hint = _HINTS.get(error.errno or 0, "")
     if error.filename is None:
-        return f"the system says: {reason}"
+        folder = next((word for word in words if word.startswith(("output_dir=", "--out="))), "output_dir=outputs")
+        return f"the system says: {reason}; files go to {folder}{hint}" if hint else f"the system says: {reason}"
     path = os.fsdecode(error.filename) if isinstance(error.filename, bytes | str) else str(error.filename)
     shown = path if len(path) <= 200 else f"{path[:200]}..."
-    hint = {errno.ENOSPC: "; make room and repeat the command", errno.EDQUOT: "; make room and repeat the command"}
     key = option_of(path, words)
-    return f"{f'{key}: ' if key else ''}cannot use {shown}: {reason}{hint.get(error.errno or 0, '')}"
+    return f"{f'{key}: ' if key else ''}cannot use {shown}: {reason}{hint}"
 
 
 def option_of(path: str, words: Sequence[str]) -> str:

@@ -33,11 +33,11 @@ def draw_study(report: "Report") -> None:
     draw_study(report)
 
 
-def evidence_page(picture: Path, paths: Any, metric: str, nominal: float) -> str:
+def evidence_page(picture: Path, paths: Any, metric: str, nominal: float, notes: Sequence[str]) -> str:
     """See `trustmm.report.page.evidence`."""
     from trustmm.report.page.evidence import evidence_page
 
-    return evidence_page(picture, paths, metric, nominal)
+    return evidence_page(picture, paths, metric, nominal, notes)
 
 
 def work(assignment: "Assignment") -> "Outcome":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
+import torch
+
 from trustmm.dataset.access import is_file, named, sentence
 from trustmm.dataset.layout import is_modality
 from trustmm.dataset.prepare.encode import Encoder
@@ -16,10 +18,11 @@ from trustmm.dataset.prepare.histograms import HistogramEncoder
 from trustmm.dataset.prepare.images import ImageFile, VisionEncoder
 from trustmm.dataset.prepare.options import Preparation
 from trustmm.dataset.prepare.pipeline import prepare
-from trustmm.dataset.prepare.records import KINDS
+from trustmm.dataset.prepare.records import KINDS, UTF_8
 from trustmm.dataset.prepare.text import FIELDS, SentenceEncoder
 from trustmm.options.checks import check_value
 from trustmm.process.signals import Terminated, termination_as_exception
+from trustmm.run.environment import environment
 
 HASHED_TEXT, HISTOGRAM = "tfidf", "histogram"
 """Values of --text-model and --vision-model that need no download."""
@@ -29,6 +32,9 @@ EXAMPLES = """examples:
       --metadata products.csv --text-model tfidf --images pictures --vision-model histogram
   MovieLens, with genres as a modality:
     python -m trustmm prepare --out data/ml --interactions ratings.csv --attributes movies.csv genres
+  MovieLens 1M:
+    python -m trustmm prepare --out data/ml --interactions ratings.dat --attributes movies.dat genres \\
+      --item-header item,title,genres --encoding latin-1
   RecBole's atomic files:
     python -m trustmm prepare --out data/ml --interactions ml.inter --attributes ml.item genre
   Amazon Baby of 2014, as published:
@@ -67,6 +73,18 @@ def parser() -> argparse.ArgumentParser:
         ignored = "; '' ignores times" if name == "time" else ""
         add(f"--{name}", metavar="COLUMN", help=f"column of the {name}, if its name is not recognised{ignored}")
     add("--header", type=_names, metavar="A,B,...", help="columns of a text table without a header line")
+    add(
+        "--item-header",
+        type=_names,
+        metavar="A,B,...",
+        help="columns of --metadata and --attributes where they are text tables without a header line",
+    )
+    add(
+        "--encoding",
+        default=UTF_8,
+        metavar="NAME",
+        help="of all tables of text (default utf-8); latin-1 for movies.dat and u.item of MovieLens",
+    )
     add("--core", type=int, default=5, metavar="K", help="minimum number of pairs per user and item (default 5)")
     add("--split", choices=("random", "time"), default="random", help="8:1:1 for each user, or by time for all at once")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random split (default 0)")
@@ -131,7 +149,9 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def feature_groups(words: list[str], item_column: str | None = None) -> Iterator[tuple[str, FeatureFile]]:
+def feature_groups(
+    words: list[str], item_column: str | None = None, encoding: str = UTF_8
+) -> Iterator[tuple[str, FeatureFile]]:
     """Modality and file from the words after ``--features``: NAME FILE [ITEMS], once or more.
 
     ITEMS is told from the next NAME by a dot or a slash in it.
@@ -145,7 +165,7 @@ def feature_groups(words: list[str], item_column: str | None = None) -> Iterator
             raise ValueError(f"--features {' '.join(words)}: {expected}; write a list without a dot in its name ./LIST")
         name, file = waiting.pop(0), Path(waiting.pop(0))
         items = Path(waiting.pop(0)) if waiting and not is_modality(waiting[0]) else None
-        yield name, FeatureFile(file, items, item_column)
+        yield name, FeatureFile(file, items, item_column, encoding)
 
 
 def options_of(arguments: argparse.Namespace) -> Preparation:
@@ -155,7 +175,7 @@ def options_of(arguments: argparse.Namespace) -> Preparation:
     """
     features: dict[str, FeatureFile] = {}
     for words in arguments.features:
-        for name, file in feature_groups(words, arguments.item_column):
+        for name, file in feature_groups(words, arguments.item_column, arguments.encoding):
             if name in features:
                 raise ValueError(f"--features: the modality {name} is given twice")
             features[name] = file
@@ -207,7 +227,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     image: Encoder[ImageFile] | None = None
     if vision is not None:
         image = HistogramEncoder() if vision == HISTOGRAM else VisionEncoder(vision, weights, arguments.device)
-    return prepare(options, text_encoder=text, image_encoder=image)
+    on_gpu = arguments.device.startswith("cuda") and torch.cuda.is_available()
+    here = environment(torch.device(arguments.device if on_gpu else "cpu"))
+    return prepare(options, text_encoder=text, image_encoder=image, environment=here)
 
 
 def _summary(made: dict[str, Any], out: Path) -> str:

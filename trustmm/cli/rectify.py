@@ -6,7 +6,6 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from trustmm.dataset.new_folder import check_new, new_folder
 from trustmm.dataset.provenance import write_provenance
 from trustmm.run.cell import build_stages, open_cache
 from trustmm.run.environment import environment
+from trustmm.store.cache import recorded
 from trustmm.store.identity import code_digest, describe
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(config: DictConfig) -> None:
             "code_digest": code_digest(type(job.rectifier).__module__),
             "features": facts,
             "environment": environment(job.training.torch_device),
-            "inputs": [asdict(entry) for entry in cache.handed],
+            "inputs": recorded(cache.handed),
         }
         write_provenance(workshop.folder, provenance)
     for name, one in facts.items():

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from trustmm.options.compose import compose_job
+from trustmm.tracking.redact import public
 
 HOST = "127.0.0.1"
 
@@ -19,7 +20,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     uri = arguments.uri or default_store()
     if uri.startswith(("http://", "https://")):
-        sys.stdout.write(f"the store is a server with pages of its own: {uri}\n")
+        sys.stdout.write(f"the store is a server with pages of its own: {public(uri)}\n")
         return
     try:
         check_port(arguments.port)
@@ -30,10 +31,11 @@ def main(words: Sequence[str] | None = None) -> None:
     except ImportError:
         sys.stderr.write("trustmm: the pages need MLflow: pip install mlflow\n")
         raise SystemExit(1) from None
-    sys.stdout.write(f"runs of {uri}: http://{HOST}:{arguments.port} (Ctrl-C stops it)\n")
+    sys.stdout.write(f"runs of {public(uri)}: http://{HOST}:{arguments.port} (Ctrl-C stops it)\n")
     sys.stdout.flush()
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    os.execv(sys.executable, command(uri, arguments.port))
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not among the words: anybody can list those of a process
+    os.execv(sys.executable, command(arguments.port))
 
 
 def default_store() -> str:
@@ -41,9 +43,9 @@ def default_store() -> str:
     return str(compose_job(["tracking=mlflow"])[0].tracking.uri)
 
 
-def command(uri: str, port: int) -> list[str]:
+def command(port: int) -> list[str]:
     """MLflow's server on the loopback interface."""
-    return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
 
 
 def check_port(port: int) -> None:

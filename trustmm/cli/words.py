@@ -3,15 +3,15 @@
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, RangeSweep, Transformer
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from trustmm.tracking.redact import conceal, conceal_config, public
+from trustmm.tracking.redact import conceal_config
+from trustmm.tracking.typed import conceal_word, parse_word
 
 MOST_JOBS = 100_000
 """Of a sweep: more would not fit into memory, nor into a life."""
@@ -25,8 +25,11 @@ class ConcealSecrets(Callback):
         conceal_config(config)
 
     def on_multirun_start(self, config: DictConfig, **others: Any) -> None:
-        """Before a sweep."""
+        """Before a sweep, whose configuration Hydra writes with `open`, which would follow a link."""
         conceal_config(config)
+        path = Path(config.hydra.sweep.dir) / "multirun.yaml"
+        if path.is_symlink():
+            path.unlink()
 
 
 def enter() -> None:
@@ -34,36 +37,9 @@ def enter() -> None:
 
     Raises: ValueError for a sweep of more than `MOST_JOBS` jobs.
     """
-    parsed = [_parse(word) for word in sys.argv[1:]]
+    parsed = [parse_word(word) for word in sys.argv[1:]]
     _refuse_endless([override for override in parsed if override is not None])
-    words = zip(sys.argv[1:], parsed, strict=True)
-    sys.argv[1:] = [conceal(word) if override is None else _concealed(word, override) for word, override in words]
-
-
-def _parse(word: str) -> Override | None:
-    """A word as an override; None for a flag, and for what Hydra will refuse."""
-    if word.startswith("-") or "=" not in word:
-        return None
-    try:
-        return OverridesParser.create().parse_override(word)
-    except HydraException:
-        return None
-
-
-def _concealed(word: str, override: Override) -> str:
-    """The word with each of its addresses concealed; a choice of several stays one."""
-    if public(word) == word:
-        return word
-    key, value = override.get_key_element(), override._value
-    if isinstance(value, ChoiceSweep):
-        return f"{key}=choice({','.join(_element(element) for element in value.list)})"
-    return f"{key}={_element(value)}"
-
-
-def _element(value: Any) -> str:
-    text = value.text if isinstance(value, QuotedString) else value
-    hidden = conceal(text) if isinstance(text, str) else text
-    return str(Transformer.str(value)) if hidden == text else str(hidden)
+    sys.argv[1:] = [conceal_word(word, override) for word, override in zip(sys.argv[1:], parsed, strict=True)]
 
 
 def _refuse_endless(overrides: Sequence[Override]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trustmm.dataset.access import named, sentence
 from trustmm.dataset.layout import is_plain
+from trustmm.store.files import open_no_link, refuse_link
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def new_folder(out: Path, key: str) -> Iterator[Workshop]:
 def _made(out: Path, key: str, place: Path) -> Iterator[Workshop]:
     with named(key, out):
         place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
+    refuse_link(place)  # in a folder that others may write to, it could lead anywhere
+    with open_no_link(place / "lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -68,7 +68,7 @@ class PriorEdit(Edit):
     @property
     def idle(self) -> bool:  # type: ignore[override]
         """Whether it changes nothing, and asks for no prior."""
-        return not self.ratio
+        return self.op != "graphda" and not self.ratio
 
     @property
     def leaves_no_positives(self) -> bool:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """Exact cosine neighbours in row blocks: never an I x I matrix in memory, ties to the smaller index."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -138,6 +139,10 @@ def shrunk_nearest(
     A zero row has 0 with everything and takes part in the choice; entries of 0 are not linked.
     """
     rows_ID = torch.tensor(features_ID, device=device)
+    exponent = int(
+        rows_ID.abs().max().frexp().exponent.clamp(-126, 126)
+    )  # another unit, so that squares stay within float32
+    rows_ID, shrink = torch.ldexp(rows_ID, torch.tensor(-exponent)), math.ldexp(shrink, -2 * exponent)
     length_I = torch.linalg.vector_norm(rows_ID, dim=1)
     block, found = max(1, BLOCK_ENTRIES // len(rows_ID)), []
     for start in range(0, len(rows_ID), block):

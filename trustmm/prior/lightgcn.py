@@ -76,7 +76,10 @@ class LightGCNPrior:
         place = None if path is None else path.with_suffix(".checkpoint")
         kept = NoCheckpoint() if place is None else FileCheckpoint(place, place.stem, cache.environment)
         stored = cache.arrays(
-            "prior", key, lambda: self._train(train, valid, seed, training, evaluation, on_epoch, kept)
+            "prior",
+            key,
+            lambda: self._train(train, valid, seed, training, evaluation, on_epoch, kept),
+            before=lambda: kept.before,
         )
         kept.clear()
         return Prior(stored["user_UD"], stored["item_ID"])

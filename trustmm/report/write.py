@@ -45,7 +45,7 @@ def _comparisons(runs: Runs) -> Iterator[Table]:
         yield table_with(table2(runs), notes)
     pivot = pivot_table(runs)
     knobs = {"rectifier.lam", "rectifier.tau"} <= axes
-    yield from [sensitivity_table(runs)] if knobs else [pivot] if pivot is not None else []
+    yield from [table_with(sensitivity_table(runs), notes)] if knobs else [pivot] if pivot is not None else []
     yield difference_table(runs)
     yield table_with(robustness_table(runs), notes)
     yield repair_table(runs)
@@ -53,7 +53,7 @@ def _comparisons(runs: Runs) -> Iterator[Table]:
 
 
 def mixed_pairs(runs: Runs) -> list[str]:
-    """Notes on compared cells that were not computed in one environment; none where all were."""
+    """Notes on compared cells and curves that were not computed in one environment; none where all were."""
     if not len(runs.table):
         return []
     found = contrasts(runs.table, f"test/{HEADLINE[0]}")
@@ -77,7 +77,8 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
     folder.mkdir(parents=True, exist_ok=True)
     known = len(runs.table) > 0
     drawings = list(figures_of(grids(runs))) if known and not claims_only else []
-    drawings = [replace(one, caption=" ".join([one.caption, *mixed_pairs(grids(runs))[:1]])) for one in drawings]
+    mixes = [note for note in mixed_pairs(grids(runs)) if note.startswith("**")]
+    drawings = [replace(one, caption=" ".join([one.caption, *mixes])) for one in drawings]
     tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []
     claims = [table_with(table, mixed_pairs(runs)) for table in claim_tables(runs)]
     files = [folder / PAGE]

@@ -2,7 +2,7 @@
 
 # Shapes: B users that are asked about, I items, k recommended ones.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,10 +16,13 @@ from trustmm.dataset.data import Dataset
 from trustmm.graph.dense import all_inner_products
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import choosable_of
-from trustmm.run.cell import LABELS, build_cell, identity_facts
+from trustmm.run.cell import LABELS, build_cell, identity_facts, open_cache
+from trustmm.run.environment import environment
 from trustmm.run.rectified import edited
 from trustmm.seeding import stream
+from trustmm.store.cache import UNUSABLE
 from trustmm.store.files import atomic
+from trustmm.store.identity import PARTS, differences
 from trustmm.store.job_folder import WEIGHTS, Stored, read_stored
 
 if TYPE_CHECKING:
@@ -38,11 +41,10 @@ class Recommended(NamedTuple):
     """(B, k); -inf where a user has fewer items left."""
 
 
-def save_weights(folder: Path, model: "Backbone") -> None:
+def save_weights(folder: Path, weights: Mapping[str, NDArray[Any]]) -> None:
     """Keep the weights of a model as ``model.npz``."""
-    state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     with atomic(folder / WEIGHTS) as path:
-        np.savez(path, **state)
+        np.savez(path, **weights)  # type: ignore[arg-type]
 
 
 def load_model(folder: Path) -> "Model":
@@ -61,13 +63,20 @@ def load_model(folder: Path) -> "Model":
     config.tracking = {"_target_": "trustmm.tracking.mlflow.NoTracking", "uri": "none", "experiment": "none"}
     cell = build_cell(config, dict.fromkeys(LABELS, ""))
     job, data = cell.job, cell.read_data()
-    if identity_facts(cell, data.identity)["job_id"] != stored.summary["job_id"]:
-        raise ValueError(f"the code or the data have changed since {folder} was written; run the job again")
-    train = edited(data, job, Path(config.cache_dir))
+    facts = identity_facts(cell, data.identity)
+    if facts["job_id"] != stored.summary["job_id"]:
+        was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
+        why = "; ".join(differences(was, facts))
+        raise ValueError(f"{folder} belongs to other code or other data; run the job again: {why}")
+    train = edited(data, job, open_cache(config, environment(job.training.torch_device)))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
     backbone = job.backbone(train, rng=stream(job.seed, "init"), neighbours=search)
-    with np.load(folder / WEIGHTS, allow_pickle=False) as kept:
-        backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
+    try:
+        with (folder / WEIGHTS).open("rb") as handle, np.load(handle, allow_pickle=False) as kept:
+            backbone.load_state_dict({name: torch.from_numpy(kept[name]) for name in kept.files})
+    except (*UNUSABLE, RuntimeError, TypeError, AttributeError) as error:  # of an .npy, of other weights, of no numbers
+        path, why = folder / WEIGHTS, " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged ({why}); remove it and run the job again, keep_model=true") from error
     return Model(stored, data, backbone.to(job.training.torch_device).eval())
 
 

@@ -1,7 +1,6 @@
 """The first stages of a job: its data as a backbone would see them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustmm.job import Job, rectify, trained_once
@@ -25,9 +24,8 @@ def rectified(data: "Dataset", job: Job, cache: Cache) -> "tuple[TrainData, Mapp
         return *rectify(job, observed, damage, prior, cache), damage
 
 
-def edited(data: "Dataset", job: Job, folder: Path) -> "TrainData":
-    """What the backbone of a job is built from, priors and repairs from the cache in `folder` where they are there."""
-    cache = Cache(folder)
+def edited(data: "Dataset", job: Job, cache: Cache) -> "TrainData":
+    """What the backbone of a job is built from, priors and repairs from the cache where they are there."""
     train, _, _ = rectified(data, job, cache)
     observed, _ = job.corruption(data.as_train_data(), observed=data.observed)
     with deterministic(job.training), progress() as show:

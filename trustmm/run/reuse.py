@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from trustmm.run.cell import Cell, identity_facts, open_cache, public_config
 from trustmm.run.environment import environment
 from trustmm.run.publish import MakePage, epoch_metrics, publish, tracked_run
+from trustmm.store.cache import Handed, recorded
 from trustmm.store.files import atomic, locked
 from trustmm.store.job_folder import WEIGHTS
 
@@ -129,16 +130,16 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
         if not cell.config.resume:
             checkpoint.clear()
         keep = None if cell.config.keep_model is False else partial(save_weights, folder)
-        result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint, on_model=keep)
+        result = run_job(data, cell.job, cache=cache, on_epoch=on_epoch, checkpoint=checkpoint, on_weights=keep)
     text = OmegaConf.to_yaml(OmegaConf.create(public_config(cell.config)))
     with atomic(folder / "config.yaml") as path:
         path.write_text(text, encoding="utf-8")
     if data.provenance is not None:
         with atomic(folder / "dataset.json") as path:
             path.write_text(json.dumps(data.provenance, indent=1), encoding="utf-8")
-    inputs = {entry.key: asdict(entry) for entry in cache.handed}
+    inputs = [*cache.handed, *(Handed("checkpoint", facts["job_id"], one) for one in checkpoint.before)]
     times = {"seconds": time.time() - started, "ended": datetime.now(UTC).isoformat()}
-    summary = dict(facts) | summary_of(result) | {"inputs": list(inputs.values())} | times
+    summary = dict(facts) | summary_of(result) | {"inputs": recorded(inputs)} | times
     stored = write_result(folder, summary, per_user_arrays(result.test))
     checkpoint.clear()
     return stored

@@ -9,8 +9,8 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ class Handed:
     kind: str
     key: str
     environment: Mapping[str, str]
-    """Environment of the process that computed it; empty if that recorded none."""
+    """Environment of a process that computed it; an entry that was continued elsewhere is listed once for each."""
+
+
+def recorded(handed: Sequence[Handed]) -> list[dict[str, Any]]:
+    """As plain values, each once."""
+    return [asdict(one) for place, one in enumerate(handed) if one not in handed[:place]]
 
 
 @dataclass
@@ -57,13 +62,21 @@ class Cache:
     handed: list[Handed] = field(default_factory=list, init=False)
     """The entries handed out so far."""
 
-    def arrays(self, kind: str, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+    def arrays(
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        compute: Callable[[], Arrays],
+        *,
+        before: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    ) -> Arrays:
         """The entry for `key`, computed under a lock if it is missing or damaged.
 
         Args:
             kind: a word for the log and the folder, such as "prior".
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
             compute: called at most once per content while the entry is kept, whatever the number of processes.
+            before: called after `compute` for other environments that took part, such as those of a checkpoint.
         """
         path = self.path(kind, key)
         if path is None:
@@ -76,8 +89,9 @@ class Cache:
                 found = self._read(kind, path, key)
                 if found is None:
                     found = compute()
-                    _write_npz(path, found, {"key": dict(key), "environment": dict(self.environment)})
-                    self.handed.append(Handed(kind, path.stem, self.environment))
+                    made = {"environment": dict(self.environment), "before": [dict(one) for one in before()]}
+                    _write_npz(path, found, {"key": dict(key)} | made)
+                    self._hand(kind, path, made)
                     log.info("cache: computed %s %s", kind, path.stem)
                     self._make_room(path)
                     return found
@@ -95,15 +109,19 @@ class Cache:
             os.utime(path)  # the time of its last use
         except FileNotFoundError:
             return None
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             _set_aside(path, f"is damaged ({error})")
             return None
         changed = differences(about["key"], _as_json(key))
         if changed:
             _set_aside(path, f"belongs to another key ({'; '.join(changed)})")
             return None
-        self.handed.append(Handed(kind, path.stem, about["environment"]))
+        self._hand(kind, path, about)
         return entry
+
+    def _hand(self, kind: str, path: Path, about: Mapping[str, Any]) -> None:
+        for environment in (about["environment"], *about.get("before", ())):
+            self.handed.append(Handed(kind, path.stem, environment))
 
     def _make_room(self, newest: Path) -> None:
         if self.folder is not None and self.limit is not None:
@@ -111,7 +129,8 @@ class Cache:
                 log.info("cache: removed %s, over the limit of %.3g GB", path, self.limit / 1e9)
 
 
-_UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+UNUSABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What a damaged archive of arrays raises."""
 
 
 def _set_aside(path: Path, why: str) -> None:

@@ -3,6 +3,7 @@
 No file is opened through a symbolic link: in a folder that others may write to, a link could lead anywhere.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -25,6 +26,12 @@ def open_no_link(path: Path, mode: str) -> IO[Any]:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
+
+
+def refuse_link(path: Path) -> None:
+    """OSError for a symbolic link where a library is going to write with `open`, which would follow it."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 @contextmanager

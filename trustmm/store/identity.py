@@ -156,8 +156,8 @@ def _is_module(name: str) -> bool:
 def _code(module: str) -> tuple[str, list[str]]:
     """The code of a module as text, and the modules of this package that it imports.
 
-    Import lines are replaced by the imported names, without their origin. The text is empty if there is no code, as in a
-    package that only holds modules.
+    Import lines are replaced by the imported names, without their origin. The text is empty if there is no code, as in
+    a package that only holds modules.
     """
     tree = ast.parse(_read(module))
     _keep(tree, lambda line: not _is_text(line) and not _is_for_types(line))

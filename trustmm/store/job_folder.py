@@ -130,7 +130,7 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a history, without a truncated last one; a damaged file is renamed, a missing one counts as empty."""
+    """The lines of a history, without a truncated last one; a damaged file is renamed, a missing one is empty."""
     path = folder / HISTORY
     try:
         lines = path.read_bytes().splitlines(keepends=True)

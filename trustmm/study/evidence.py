@@ -20,6 +20,7 @@ from trustmm.seeding import stream
 from trustmm.statistics.seeds import holm
 from trustmm.statistics.sequential import Looks, Question, Reading, looks, read
 from trustmm.store.files import atomic
+from trustmm.store.origin import compared, legend, origins
 from trustmm.study.evidence_options import EvidenceOptions
 from trustmm.study.space import Space, Value, parse_space
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LINES, PICTURE = "evidence.jsonl", "evidence.png"
+OBSTACLES = ("failed", "data differ")
+"""Ends of a comparison that say nothing."""
 Cell = tuple[tuple[str, Value], ...]
 """A job without its seed: keys and values."""
 
@@ -43,11 +46,13 @@ class Comparison:
     base: Cell
     treated: Cell
     label: str
+    of_data: bool = False
+    """Whether two data are compared, and not two methods on the same."""
     taken: int = 0
     """Looks that have been read."""
     reading: Reading | None = None
     ended: str = ""
-    """better, worse, equivalent, futile, budget spent or failed; empty while undecided."""
+    """better, worse, equivalent, futile, budget spent, failed or data differ; empty while undecided."""
     path: list[dict[str, Any]] = field(default_factory=list)
     """A line for every look."""
 
@@ -59,13 +64,25 @@ class Found:
     values: dict[tuple[Cell, int], float] = field(default_factory=dict)
     """By cell and seed."""
     seconds: dict[tuple[Cell, int], float] = field(default_factory=dict)
+    jobs: dict[tuple[Cell, int], Mapping[str, Any]] = field(default_factory=dict)
+    """Their ``result.json``."""
 
-    def differences(self, comparison: Comparison, seeds: int) -> list[float] | None:
-        """Treated minus base for the first seeds; None where a job failed."""
-        keys = [((comparison.treated, seed), (comparison.base, seed)) for seed in range(seeds)]
-        if any(key not in self.values for pair in keys for key in pair):
-            return None
-        return [self.values[treated] - self.values[base] for treated, base in keys]
+    def obstacle(self, comparison: Comparison, seeds: int) -> str:
+        """Why the first seeds cannot be compared, as a comparison ends; empty where they can."""
+        pairs = list(_both(comparison, seeds))
+        if any(key not in self.values for pair in pairs for key in pair):
+            return "failed"
+        same = (self.jobs[one]["content_digest"] == self.jobs[other]["content_digest"] for one, other in pairs)
+        return "" if comparison.of_data or all(same) else "data differ"
+
+    def differences(self, comparison: Comparison, seeds: int) -> list[float]:
+        """Treated minus base for the first seeds."""
+        return [self.values[treated] - self.values[base] for treated, base in _both(comparison, seeds)]
+
+    def environments(self, comparison: Comparison, seeds: int) -> str:
+        """Letters of what the first seeds were computed in, see `store.origin`."""
+        letter = dict(zip(self.jobs, origins(list(self.jobs.values())), strict=True))
+        return compared((letter[treated], letter[base]) for treated, base in _both(comparison, seeds))
 
     def mean_seconds(self, comparison: Comparison) -> float:
         """Of a job of the comparison."""
@@ -73,8 +90,13 @@ class Found:
         return float(np.mean([seconds for (cell, _), seconds in self.seconds.items() if cell in cells] or [1.0]))
 
 
-MakePage = Callable[[Path, Mapping[str, tuple[Sequence[Mapping[str, Any]], str]], str, float], str]
-"""From a file to draw in, the looks of every comparison and how it ended, metric and level, to Markdown."""
+def _both(comparison: Comparison, seeds: int) -> Iterator[tuple[tuple[Cell, int], tuple[Cell, int]]]:
+    """Treated and base of each of the first seeds."""
+    return (((comparison.treated, seed), (comparison.base, seed)) for seed in range(seeds))
+
+
+MakePage = Callable[[Path, Mapping[str, tuple[Sequence[Mapping[str, Any]], str]], str, float, Sequence[str]], str]
+"""From a file to draw in, the looks of every comparison and how it ended, metric, level and notes, to Markdown."""
 
 
 def run_evidence(
@@ -111,12 +133,13 @@ def run_evidence(
     level = when.nominal(options.alpha / len(comparisons))
     log.info("%d comparisons; a look is significant below p = %.4f", len(comparisons), level)
     status: Status = "KILLED"
+    found = Found()
     with alone(folder):
         try:
-            _rounds(comparisons, space, options, when, launcher)
-            status = "FAILED" if any(each.ended == "failed" for each in comparisons) else "FINISHED"
+            _rounds(comparisons, space, options, when, launcher, found)
+            status = "FAILED" if any(each.ended in OBSTACLES for each in comparisons) else "FINISHED"
         finally:
-            note = leave(comparisons, options, when, folder, page)
+            note = leave(comparisons, options, when, folder, page, found)
             launcher.sweep.finish(status, note)
     return comparisons
 
@@ -160,14 +183,20 @@ def comparisons_of(space: Space, options: EvidenceOptions) -> list[Comparison]:
             row = {key: value for key, value in cell.items() if key != options.compare}
             label = " ".join([*(f"{key}={value}" for key, value in row.items()), f"{options.compare}={treated}"])
             base = cell | {options.compare: options.base}
-            found.append(Comparison(tuple(row.items()), tuple(base.items()), tuple(cell.items()), label))
+            of_data = options.compare.lstrip("+").partition(".")[0] == "dataset"
+            found.append(Comparison(tuple(row.items()), tuple(base.items()), tuple(cell.items()), label, of_data))
     return found
 
 
 def _rounds(
-    comparisons: Sequence[Comparison], space: Space, options: EvidenceOptions, when: Looks, launcher: "SweepLauncher"
+    comparisons: Sequence[Comparison],
+    space: Space,
+    options: EvidenceOptions,
+    when: Looks,
+    launcher: "SweepLauncher",
+    found: Found,
 ) -> None:
-    found, started = Found(), time.monotonic()
+    started = time.monotonic()
     while chosen := _affordable(comparisons, found, options, time.monotonic() - started):
         _run(_jobs(chosen, when, found), space, options, launcher, found)
         for comparison in chosen:
@@ -229,7 +258,7 @@ def _run(
             if options.metric not in stored.summary["test"]:
                 known = ", ".join(stored.summary["test"])
                 raise ValueError(f"hydra.sweeper.metric={options.metric} is not a test metric; available: {known}")
-            found.values[key] = stored.summary["test"][options.metric]
+            found.values[key], found.jobs[key] = stored.summary["test"][options.metric], stored.summary
 
 
 def _take_look(
@@ -237,10 +266,11 @@ def _take_look(
 ) -> None:
     """Read a comparison at its next look; the margin is a share of the base's mean at its first look."""
     seeds = when.at[comparison.taken]
-    differences = found.differences(comparison, seeds)
-    if differences is None:
-        comparison.ended = "failed"
+    comparison.ended = found.obstacle(comparison, seeds)
+    if comparison.ended:
+        log.warning("%s: %s", comparison.label, comparison.ended)
         return
+    differences = found.differences(comparison, seeds)
     base = np.mean([found.values[comparison.base, seed] for seed in range(options.looks[0])])
     question = Question(options.alpha / num_comparisons, options.margin * abs(float(base)), options.futility)
     comparison.reading = read(differences, when, question, stream(options.seed, "future", comparison.label, str(seeds)))
@@ -270,15 +300,20 @@ def _settle(comparisons: Sequence[Comparison], options: EvidenceOptions) -> None
 
 
 def leave(
-    comparisons: Sequence[Comparison], options: EvidenceOptions, when: Looks, folder: Path, page: MakePage
+    comparisons: Sequence[Comparison], options: EvidenceOptions, when: Looks, folder: Path, page: MakePage, found: Found
 ) -> str:
     """Write ``evidence.jsonl``, a line for every look, and the picture of the paths; the table as Markdown."""
+    for comparison in comparisons:
+        for line in comparison.path:
+            line["environment"] = found.environments(comparison, line["seeds"])
     lines = [line for comparison in comparisons for line in comparison.path]
     if not lines:
         return ""
-    nominal = when.nominal(options.alpha / len(comparisons))
+    nominal, where = when.nominal(options.alpha / len(comparisons)), legend(list(found.jobs.values()))
     head: Mapping[str, Any] = asdict(options) | {"nominal": nominal, "comparisons": len(comparisons)}
+    head = {**head, "environments": where}
     with atomic(folder / LINES) as path:
         path.write_text("".join(json.dumps(line) + "\n" for line in (head, *lines)), encoding="utf-8")
     paths = {each.label: (each.path, each.ended) for each in comparisons if each.path}
-    return page(folder / PICTURE, paths, options.metric, nominal)
+    notes = [f"{each.label}: {each.ended}" for each in comparisons if each.ended in OBSTACLES]
+    return page(folder / PICTURE, paths, options.metric, nominal, [*notes, *(f"Environment {line}" for line in where)])

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from trustmm.process.alive import is_dead, mark
-from trustmm.store.files import locked, set_aside
+from trustmm.store.files import locked, refuse_link, set_aside
+from trustmm.tracking.breaker import breaker_of
+from trustmm.tracking.database import database_file, database_url, has_options
 from trustmm.tracking.redact import public, short
 
 log = logging.getLogger(__name__)
@@ -62,15 +64,26 @@ def open_storage(storage: str | None, folder: Path) -> Any:
         if storage is None:
             from optuna.storages.journal import JournalFileBackend
 
+            refuse_link(folder / JOURNAL)  # Optuna opens it with `open`, which would follow it
             _drop_torn_line(folder / JOURNAL)
             return optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         try:
-            return optuna.storages.RDBStorage(storage)
+            return _open_database(storage)
         except Exception as reason:  # noqa: BLE001 - of whatever library the address named
             raise ValueError(
                 f"cannot use hydra.sweeper.storage={address(storage, folder)}: {redact(short(reason), storage)}; it "
                 "must be a database's address, such as sqlite:///study.db or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
             ) from None
+
+
+def _open_database(storage: str) -> Any:
+    """A database file whatever its folder is called, or a server, in the time that one has to answer."""
+    from optuna.storages import RDBStorage
+
+    file = database_file(storage)
+    if file is not None:
+        return RDBStorage(storage if has_options(storage) else database_url(file))
+    return breaker_of(storage).call(lambda: RDBStorage(storage), last=True)
 
 
 def close_storage(study: Any) -> None:

@@ -84,7 +84,10 @@ def work(assignment: Assignment, page: "MakePage") -> Outcome:
     except Exception as error:  # noqa: BLE001 - whatever a job does, its outcome says so
         log.info("job %s failed", assignment.task.job_id, exc_info=error)
         outcome = Outcome("FAILED", reason_of(error), runs[-1])
-    leave_outcome(assignment, outcome)
+    try:
+        leave_outcome(assignment, outcome)
+    except OSError as error:  # a full disk; the exit status tells, see `finished_silently`
+        log.warning("the outcome of job %s could not be kept: %s", assignment.task.job_id, error)
     return outcome
 
 
@@ -151,6 +154,14 @@ def read_outcome(assignment: Assignment) -> Outcome | None:
     """What the process left, or None if it died before."""
     plain = read_json(assignment.outcome_file, _is_outcome)
     return None if plain is None else Outcome(**plain)
+
+
+def finished_silently(assignment: Assignment) -> Outcome | None:
+    """The outcome of a process that ended well and could not leave it, from its result; None where there is none."""
+    from trustmm.store.job_folder import read_result
+
+    stored = read_result(assignment.task.folder, assignment.task.job_id)
+    return None if stored is None else Outcome("FINISHED", "", None, stored.summary["valid"])
 
 
 def _is_outcome(plain: Any) -> bool:

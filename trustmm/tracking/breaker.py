@@ -1,4 +1,4 @@
-"""One circuit breaker for a tracking server: what it may cost a process is bounded, whatever it does.
+"""One circuit breaker for a server, of tracking or of a study: what it may cost a process is bounded, whatever it does.
 
 A call runs in a thread of its own, so that Ctrl-C ends the waiting, and has `CALL_SECONDS`. A server that was too slow
 once, or has failed for `TOTAL_SECONDS` in all, is left alone from then on, but for one last try at the end of a run.
@@ -68,7 +68,7 @@ class Breaker:
                 self.open = True
                 raise StoreSilentError(f"no answer within {seconds:.0f} s")
             if waited >= WORD_SECONDS and not said:
-                log.info("tracking: waiting for %s, at most %.0f s", public(self.uri), seconds)
+                log.info("waiting for %s, at most %.0f s", public(self.uri), seconds)
                 said = True
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from trustmm.store.files import locked, naming, set_aside
 
 log = logging.getLogger(__name__)
-_ADDRESS = re.compile(r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)(\?.*)?")
+_ADDRESS = re.compile(r"sqlite(\+\w+)?:///(?!:memory:)(?P<file>[^?]+)(?P<query>\?.*)?")
 _BESIDE = ("", "-wal", "-shm", "-journal")
 """Files of a database."""
 
@@ -24,13 +24,23 @@ class HalfMadeError(ValueError):
 def database_file(uri: str) -> Path | None:
     """The file of a sqlite address; None for a server.
 
-    ``%41`` is what it says where such a folder exists, and the letter A otherwise, as in any address.
+    ``%41`` is what it says where such a folder exists, and the letter A otherwise, as in any address; so is a question
+    mark, which begins the options of the connection otherwise.
     """
     match = _ADDRESS.fullmatch(uri)
     if match is None:
         return None
-    typed = Path(match["file"]).absolute()
-    return typed if typed.parent.is_dir() else Path(unquote(match["file"])).absolute()
+    query = match["query"] or ""
+    whole, file = Path(match["file"] + query).absolute(), Path(match["file"]).absolute()
+    if "/" in query and whole.parent.is_dir():
+        return whole
+    return file if file.parent.is_dir() else Path(unquote(match["file"])).absolute()
+
+
+def has_options(uri: str) -> bool:
+    """Whether an address of a file says more than which file: ``sqlite:///a.db?timeout=5``."""
+    file, last = database_file(uri), uri.rpartition("/")[2]
+    return file is not None and file.name not in (last, unquote(last))
 
 
 def database_url(file: Path) -> str:

@@ -6,7 +6,7 @@ on a failing store costs a warning, never a training. MLflow loads on first use,
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from trustmm.process.alive import is_dead
-from trustmm.tracking.database import HalfMadeError, database_file, database_lock, database_url, ensure_database
+from trustmm.tracking.database import (
+    HalfMadeError,
+    database_file,
+    database_lock,
+    database_url,
+    ensure_database,
+    has_options,
+)
 from trustmm.tracking.mlflow_run import (
     INCOMPLETE,
     DatasetInfo,
@@ -37,9 +44,7 @@ from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, 
 __all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
 
 T = TypeVar("T")
-_STORE = re.compile(
-    r"sqlite(\+pysqlite)?:///(?!:memory:)[^?]+|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*"
-)
+_STORE = re.compile(r"sqlite(\+pysqlite)?:///.+|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*")
 
 
 class TrackingError(RuntimeError):
@@ -114,7 +119,8 @@ class MLflowTracking(NoTracking):
     _guard: Guard = field(default_factory=Guard, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _STORE.fullmatch(self.uri):
+        memory = self.uri.startswith("sqlite") and database_file(self.uri) is None
+        if not _STORE.fullmatch(self.uri) or memory or has_options(self.uri):
             raise ValueError(
                 "tracking.uri must be a database file such as sqlite:///mlflow.db, a server (http, https) or a "
                 f"database (postgresql, mysql, mssql), got {public(self.uri)!r}; MLflow refuses folders since 3.13"
@@ -139,7 +145,7 @@ class MLflowTracking(NoTracking):
             if self._database is not None:
                 with quiet():
                     ensure_database(self._database)
-            self._demand(make)
+            self._guard.demand(make)
 
     def parent(self, sweep_id: str, *, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
         """Id of the parent run with the tag `sweep_id`: found again and set RUNNING, or created."""
@@ -156,8 +162,9 @@ class MLflowTracking(NoTracking):
             log_params(client, run_id, params)
             return run_id
 
+        load()
         with self._start():
-            return self._demand(find_or_create)
+            return self._guard.demand(find_or_create)
 
     def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
         """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
@@ -279,13 +286,6 @@ class MLflowTracking(NoTracking):
                 f"cannot use tracking.uri={public(self.uri)}: {said}; "
                 "make sure that it can be reached and written, or turn tracking off with tracking=none"
             ) from reason
-
-    def _demand(self, do: Callable[[], T]) -> T:
-        """What `do` returns, in the time that a server has."""
-        if self._guard.breaker is None:
-            return do()
-        load()
-        return self._guard.breaker.call(do)
 
 
 def _plain(value: str) -> str:

@@ -81,6 +81,10 @@ class Guard:
     """Of a server; None for a database file, whose transactions a signal must not cut."""
     failures: int = 0
 
+    def demand(self, do: Callable[[], T]) -> T:
+        """What `do` returns, in the time that a server has, or its exception."""
+        return do() if self.breaker is None else self.breaker.call(do)
+
     def attempt(self, action: str, do: Callable[[], T], *, last: bool = False) -> T | None:
         """What `do` returns, or None where it fails; `last` is tried also where the server is left alone."""
         try:

@@ -3,7 +3,7 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -19,11 +19,18 @@ log = logging.getLogger(__name__)
 class Checkpoint(Protocol):
     """The place of one training of one job."""
 
+    @property
+    def before(self) -> Sequence[Mapping[str, str]]:
+        """Other environments than this process's in which earlier epochs of the training were computed."""
+
     def load(self) -> Mapping[str, Any] | None:
         """What `save` was last given, tensors on the CPU; None if there is nothing that can be used."""
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep tensors and plain values, however nested, in place of what was kept before."""
+
+    def continued(self) -> None:
+        """The training goes on from what `load` gave."""
 
     def refuse(self, why: str) -> None:
         """What `load` gave cannot be used: put it out of the way."""
@@ -35,11 +42,16 @@ class Checkpoint(Protocol):
 class NoCheckpoint:
     """Keeps nothing."""
 
+    before: Sequence[Mapping[str, str]] = ()
+
     def load(self) -> None:
         """Nothing."""
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Ignore it."""
+
+    def continued(self) -> None:
+        """It gave nothing."""
 
     def refuse(self, why: str) -> None:
         """It gave nothing."""
@@ -59,6 +71,8 @@ class FileCheckpoint:
 
     def __init__(self, path: Path, key: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self.path, self.key, self.environment = path, key, dict(environment)
+        self.before: list[Mapping[str, str]] = []
+        self._loaded: list[Mapping[str, str]] = []
         self._partial = path.with_name(f"{path.name}.partial")  # one name: what kills leave behind does not pile up
 
     def load(self) -> Mapping[str, Any] | None:
@@ -79,7 +93,12 @@ class FileCheckpoint:
         changed = differences(found.get("environment") or self.environment, self.environment)
         if changed:
             log.info("the checkpoint %s was made in another environment: %s", self.path, "; ".join(changed))
+        self._loaded = [*found.get("before", ()), found.get("environment") or self.environment]
         return found["state"]
+
+    def continued(self) -> None:
+        """See the protocol."""
+        self.before += [one for one in self._loaded if one != self.environment and one not in self.before]
 
     def refuse(self, why: str) -> None:
         """See the protocol."""
@@ -92,7 +111,8 @@ class FileCheckpoint:
         with naming(self.path):
             self._partial.unlink(missing_ok=True)
             with open_no_link(self._partial, "xb") as handle:
-                torch.save({"key": self.key, "environment": self.environment, "state": dict(state)}, handle)
+                facts = {"key": self.key, "environment": self.environment, "before": self.before}
+                torch.save(facts | {"state": dict(state)}, handle)
             self._partial.replace(self.path)
 
     def clear(self) -> None:

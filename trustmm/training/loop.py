@@ -188,6 +188,7 @@ def _started(
     threads = torch.get_num_threads()
     if training.torch_device.type == "cpu" and state.get("threads", threads) != threads:
         log.warning("%s continues with %d threads, not %d: last digits may differ", stage, threads, state["threads"])
+    checkpoint.continued()
     log.info("%s continues after epoch %d, from its checkpoint", stage, last)
     tell(course.history, training, stage, on_epoch)
     return course

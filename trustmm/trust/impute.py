@@ -42,5 +42,6 @@ def ridge_prediction(
 
 def rescaled(imputed_NX: Rows, rows_NX: Rows, belief_N: Floats) -> Rows:
     """Imputed rows with the mean length of believed ones: a mean of many is shorter than each."""
-    usual = np.average(np.linalg.norm(rows_NX, axis=1), weights=belief_N) if belief_N.any() else 0.0
+    length_N = np.sqrt(np.einsum("nx,nx->n", rows_NX, rows_NX, dtype=np.float64))
+    usual = np.average(length_N, weights=belief_N) if belief_N.any() else 0.0
     return unit(imputed_NX) * np.float32(usual)

@@ -21,6 +21,8 @@ CROSS = 64
 RIDGE = 1e-2
 """Of a regression, in mean squares of a regressor."""
 POWER_STEPS = 3
+FAR = 40
+"""Binary exponent from which on sums of squares could leave float32."""
 
 
 class View(NamedTuple):
@@ -55,9 +57,10 @@ def principal_coordinates(rows_NX: Floats, rng: np.random.Generator) -> Floats:
     A randomised range finder with power steps (Halko, Martinsson & Tropp, SIAM Review 2011, Alg. 4.4).
 
     Args:
-        rows_NX: features.
+        rows_NX: features; the result is in the unit of `levelled`.
         rng: stream of the first directions.
     """
+    rows_NX = levelled(rows_NX)
     centred = rows_NX - rows_NX.mean(axis=0, dtype=np.float64).astype(np.float32)
     count = min(COORDINATES, *centred.shape)
     basis = rng.standard_normal((centred.shape[1], count)).astype(np.float32)
@@ -104,8 +107,28 @@ def solve_ridge(
     return (y - x @ coefficients) / total, coefficients.astype(np.float64)
 
 
+def levelled(rows_NX: Floats) -> Floats:
+    """The rows in another unit, a power of 2, so that sums of their squares stay within float32.
+
+    A row that is far from the usual one even so (2^40) is brought to its length.
+    """
+    exponent, content = _exponents(rows_NX)
+    usual = int(np.median(exponent[content])) if content.any() else 0
+    far = content & (np.abs(exponent - usual) > FAR)
+    return np.ldexp(rows_NX, -np.where(far, exponent, usual)[:, None])
+
+
+def _exponents(rows_NX: Floats) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Binary exponent of each row's largest entry, and whether it has any, (n,)."""
+    largest = np.maximum(rows_NX.max(axis=1, initial=0), -rows_NX.min(axis=1, initial=0))
+    return np.frexp(largest)[1], largest > 0
+
+
 def unit(rows_NK: Floats) -> Floats:
-    """Rows of length 1; zero rows stay zero."""
+    """Rows of length 1 at any finite scale; zero rows stay zero."""
+    exponent, _ = _exponents(rows_NK)
+    if np.abs(exponent).max(initial=0) > FAR:
+        rows_NK = np.ldexp(rows_NK, -exponent[:, None])
     length = np.sqrt(np.einsum("nk,nk->n", rows_NK, rows_NK))[:, None]
     return (rows_NK / np.where(length > 0, length, np.inf)).astype(np.float32, copy=False)
 

@@ -212,15 +212,52 @@ def test_file_in_utf_16_is_named(write: Write, pairs: Pairs, tmp_path: Path) -> 
 
 def test_file_in_latin_1_is_named_with_a_line(write: Write, pairs: Pairs, tmp_path: Path) -> None:
     lines = [f"é{line}".encode("latin-1") for line in as_csv(pairs)]
-    with pytest.raises(ValueError, match=r"r\.csv: 96 of 96 records cannot be used, .*not UTF-8: 96 \(at 2, 3,"):
+    with pytest.raises(ValueError, match=r"r\.csv: 96 of 96 records cannot .*not utf-8 \(--encoding\): 96 \(at 2, 3,"):
         make(tmp_path / "toys", write("r.csv", [HEADER, *lines]))
-    with pytest.raises(ValueError, match=r"h\.csv, line 1: found a line that is not UTF-8, expected column names"):
+    with pytest.raises(
+        ValueError, match=r"h\.csv, line 1: found a line that is not utf-8 \(--encoding\), expected column"
+    ):
         make(tmp_path / "toys", write("h.csv", ["usér,item".encode("latin-1"), *lines]))
     np.save(tmp_path / "f.npy", np.ones((ITEMS, 1)))
     items = write("items.txt", [*ITEM_NAMES[:-1], "é".encode("latin-1")])
     reviews, features = write("g.csv", [HEADER, *as_csv(pairs)]), {"visual": FeatureFile(tmp_path / "f.npy", items)}
-    with pytest.raises(ValueError, match=r"items\.txt, line 8: found a line that is not UTF-8, expected the name of"):
+    with pytest.raises(
+        ValueError, match=r"items\.txt, line 8: found a line that is not utf-8 \(--encoding\), expected the"
+    ):
         make(tmp_path / "toys", reviews, features=features)
+
+
+MOVIELENS = {
+    "movies.dat": ("item,title,genres", "{item}::Caf\u00e9 {item} (1995)::Drama|War"),
+    "u.item": ("item,title,date,genres", "{item}|Caf\u00e9 {item} (1995)|01-Jan-1995|Drama"),
+}
+
+
+@pytest.mark.parametrize("name", MOVIELENS)
+def test_items_of_movielens_are_read_in_their_encoding_with_named_columns(
+    name: str, write: Write, pairs: Pairs, tmp_path: Path
+) -> None:
+    header, line = MOVIELENS[name]
+    path = write(name, [line.format(item=item).encode("latin-1") for item in ITEM_NAMES])
+    reviews, out = write("ratings.dat", [f"{u}::{i}::5::{t}" for u, i, t in pairs]), tmp_path / "toys"
+    words = ["--out", str(out), "--interactions", str(reviews), "--item-header", header, "--encoding", "latin-1"]
+    words += ["--attributes", str(path), "genres", "--metadata", str(path), "--text-fields", "title"]
+    main([*words, "--text-model", "tfidf"])
+    found = FolderDataset(name=None, root=str(out), modalities=None)().features
+    assert found["attribute"].shape == (ITEMS, 2 if name == "movies.dat" else 1)
+    assert (found["textual"] != 0).any(axis=1).all()
+    made = json.loads((out / "dataset.json").read_text())
+    assert (made["options"]["encoding"], made["options"]["item_header"]) == ("latin-1", header.split(","))
+    with pytest.raises(ValueError, match=rf"{name}.* a line that is not utf-8 \(--encoding\)"):
+        make(tmp_path / "other", reviews, attributes=path, attribute_columns=("genres",), item_header=header.split(","))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-le", "nope", "", "base64"])
+def test_encoding_whose_lines_do_not_end_as_in_ascii_is_refused(
+    encoding: str, write: Write, pairs: Pairs, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"--encoding must be an encoding such as utf-8, latin-1 .*, got '{encoding}'"):
+        make(tmp_path / "toys", write("r.csv", [HEADER, *as_csv(pairs)]), encoding=encoding)
 
 
 # The first step that failed.

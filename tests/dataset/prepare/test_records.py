@@ -41,7 +41,7 @@ BROKEN = {
     "no object": (b"[1, 2]", "not an object"),
     "a number": (b"7", "not an object"),
     "empty": (b"", "an empty line"),
-    "not UTF-8": (b'{"a": "\xff"}', "a line that is not UTF-8"),
+    "not UTF-8": (b'{"a": "\xff"}', "a line that is not utf-8 (--encoding)"),
     "deep JSON": (b'{"a": ' + b"[" * 100_000, "neither JSON nor a Python literal"),
     "deep literal": (b"{'a': " + b"(" * 100_000, "neither JSON nor a Python literal"),
     "many signs": (b"{'a': " + b"-" * 100_000 + b"1}", "neither JSON nor a Python literal"),

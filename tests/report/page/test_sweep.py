@@ -2,10 +2,12 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
-from trustmm.report.page.sweep import draw, markdown, table_text
+from trustmm.report.page.evidence import evidence_page
+from trustmm.report.page.sweep import draw, markdown, sweep_page, table_text
 from trustmm.store.pivot import metrics_of, params_of, pivot
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
@@ -69,6 +71,19 @@ def test_figure_has_a_line_per_combination_with_a_dot_per_seed() -> None:
     assert axis.get_xlabel() == "corruption.eta"
     dots = sum(len(line.get_xdata()) for line in axis.lines if line.get_alpha())
     assert dots == len(ROWS)
+
+
+def test_files_of_the_page_replace_planted_links_and_leave_what_they_lead_to(tmp_path: Path) -> None:
+    folder, names = tmp_path / "sweep", ("summary.csv", "summary.png", "paths.png")
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to(tmp_path / name)
+    sweep_page(folder, ROWS, drawn=True)
+    look = {"seeds": 2, "estimate": 0.1, "low": 0.0, "high": 0.2, "p": 0.5, "e": 1.0, "margin": 0.0}
+    look |= {"seconds": 1.0, "environment": "here"}
+    evidence_page(folder / "paths.png", {"a - b": ([look], "open")}, "recall@10", 0.05, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+    assert all((folder / name).stat().st_size for name in names)
 
 
 def test_numbers_of_a_sweep_lie_on_steps_of_per_cent_and_params_tell_varied_from_fixed() -> None:

@@ -7,12 +7,15 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
+from tests.report.conftest import make_summary
+from trustmm.store.job_folder import write_result
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement
-from trustmm.sweep.pool.pool import PoolExecutor, death, pool
+from trustmm.sweep.pool.pool import PoolExecutor, _Worker, death, pool
 from trustmm.sweep.worker import Assignment
 
 WORKERS = """
@@ -195,6 +198,49 @@ def test_workers_of_a_dead_fork_server_end_and_a_new_one_takes_over(make, task):
     assert not is_alive(pid)
 
 
+class Fragile:
+    """A process whose fork server dies under it, a few times."""
+
+    def __init__(self, deaths, error):
+        self.deaths, self.error = deaths, error
+
+    def start(self):
+        self.deaths -= 1
+        if self.deaths >= 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), BrokenPipeError(32, "x"), ConnectionRefusedError()])
+def test_a_fork_server_that_dies_while_it_is_asked_is_replaced(make, error, caplog):
+    executor = make()
+    executor._fork(Fragile(2, error))
+    assert caplog.messages == ["the fork server has ended, starting another"] * 2
+    with pytest.raises(ChildProcessError, match="the fork server cannot be started or ends at once"):
+        executor._fork(Fragile(3, error))
+
+
+def test_a_job_whose_log_cannot_be_made_fails_with_its_path(make, task, tmp_path):
+    (tmp_path / "job0").touch()
+    with make(slots=[None]) as executor:
+        executor.submit(task(0, "quick"))
+        _, outcome = executor.wait()
+    assert outcome == Outcome("FAILED", f"FileExistsError: [Errno 17] File exists: '{tmp_path}/job0'")
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, "FINISHED"), (1, "FAILED")])
+def test_a_finished_job_without_room_for_its_outcome_is_finished(status, expected, make, task, monkeypatch):
+    summary = make_summary(0.1, {}) | {"job_id": "job0"}
+    write_result(task(0, "").folder, summary, {})
+    process = SimpleNamespace(pid=2**22 + 1, exitcode=status, close=lambda: None)
+    executor = make()
+    worker = _Worker(task(0, ""), process, SimpleNamespace(close=lambda: None), None, None)
+    executor._running.append(worker)
+    executor._reap(worker)
+    (_, outcome), *_ = executor._ended
+    assert outcome.status == expected
+    assert outcome.valid == (summary["valid"] if status == 0 else {})
+
+
 @pytest.mark.slow
 def test_what_the_fork_server_imports_asks_nothing_of_cuda_and_starts_no_thread():
     code = (
@@ -203,9 +249,12 @@ def test_what_the_fork_server_imports_asks_nothing_of_cuda_and_starts_no_thread(
         "torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = touched\n"
         "import trustmm.sweep.pool.preload, mlflow.tracking, trustmm.report.page.job\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
+        "import sys\n"
+        "sys.excepthook(EOFError, EOFError('a controller that was killed'), None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "EOFError" not in done.stderr
 
 
 def test_death_names_the_signal():

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from trustmm.dataset.prepare.encode import Encoder, encode
 from trustmm.dataset.prepare.features import ItemFeatures, by_item, by_place
 from trustmm.dataset.prepare.images import ImageFile, binary_rows, item_images
 from trustmm.dataset.prepare.options import Preparation
-from trustmm.dataset.prepare.records import field_names, records
+from trustmm.dataset.prepare.records import Record, records
 from trustmm.dataset.prepare.tally import Tally, check_matched
 from trustmm.dataset.prepare.text import find_item_column, item_texts
 from trustmm.store.cache import Cache
@@ -69,8 +70,8 @@ def _textual(
     path = options.metadata
     assert path is not None, "checked before"
     with tallies.tally(path.name) as tally:
-        column = find_item_column(path, field_names(path), options.item_column)
-        texts = item_texts(records(path, tally), column, options.text_fields, numbers, tally)
+        column = find_item_column(path, options.fields_of_items(path), options.item_column)
+        texts = item_texts(_records(options, path, tally), column, options.text_fields, numbers, tally)
         tally.check(path, options.tolerance)
         places = [place for place, text in enumerate(texts) if text]
         if not places:
@@ -114,13 +115,17 @@ def _attribute(options: Preparation, numbers: Mapping[str, int], tallies: Tallie
     assert path is not None, "checked before"
     columns = options.found_attributes()
     with tallies.tally(path.name) as tally:
-        item_column = find_item_column(path, field_names(path), options.item_column)
-        found = item_attributes(records(path, tally), item_column, columns, numbers, tally)
+        item_column = find_item_column(path, options.fields_of_items(path), options.item_column)
+        found = item_attributes(_records(options, path, tally), item_column, columns, numbers, tally)
         tally.check(path, options.tolerance)
         if not found.known.any():
             raise ValueError(f"{path}: no item of the data set has a value in {', '.join(columns)}")
         _check(options, f"{path}", f"value in {', '.join(columns)}", found.known, numbers)
     return "attribute", found
+
+
+def _records(options: Preparation, path: Path, tally: Tally) -> Iterator[tuple[int, Record]]:
+    return records(path, tally, options.item_header, encoding=options.encoding)
 
 
 def _ready_made(options: Preparation, numbers: Mapping[str, int], tallies: Tallies) -> Iterator[Found]:

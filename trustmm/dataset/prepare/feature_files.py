@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trustmm.dataset.access import is_folder, named
 from trustmm.dataset.matrix import open_matrix
-from trustmm.dataset.prepare.records import PARQUET, field_names, list_of_names, parquet_rows, readable_parquet
+from trustmm.dataset.prepare.records import PARQUET, UTF_8, field_names, list_of_names, parquet_rows, readable_parquet
 from trustmm.dataset.prepare.text import find_item_column
 
 KEY = "--features"
@@ -28,11 +28,13 @@ class FeatureFile:
         items: for .npy, a text file with the item of each row, one a line; None if items are named 0, 1, 2, ...
             after the rows.
         item_column: for .parquet, the column of items; None to find it.
+        encoding: of the list of items.
     """
 
     path: Path
     items: Path | None = None
     item_column: str | None = None
+    encoding: str = UTF_8
 
     def check(self) -> None:
         """Raise ValueError for what can be seen without reading the features."""
@@ -77,7 +79,7 @@ class FeatureFile:
         matrix = open_matrix(self.path, KEY)
         names: Sequence[str] = [str(number) for number in range(len(matrix))]
         if self.items is not None:
-            names = list_of_names(self.items)
+            names = list_of_names(self.items, self.encoding)
             if len(names) != len(matrix):
                 raise ValueError(
                     f"{self.items}: found {len(names)} items, expected {len(matrix)}, the rows of {self.path}"

@@ -13,7 +13,7 @@ from trustmm.dataset.prepare.columns import Columns, find_columns, listed
 from trustmm.dataset.prepare.feature_files import FeatureFile
 from trustmm.dataset.prepare.features import Filling
 from trustmm.dataset.prepare.images import check_binary
-from trustmm.dataset.prepare.records import JSON_LINES, field_names, kind_of
+from trustmm.dataset.prepare.records import JSON_LINES, UTF_8, check_encoding, field_names, kind_of
 from trustmm.dataset.prepare.text import FIELDS, find_item_column
 from trustmm.options.checks import Count, Seed, Share, Within
 
@@ -33,6 +33,10 @@ class Preparation:
     """Empty to ignore times."""
     header: tuple[str, ...] | None = None
     """Columns of text tables of interactions that have no header line."""
+    item_header: tuple[str, ...] | None = None
+    """The same of `metadata` and `attributes`."""
+    encoding: str = UTF_8
+    """Of all tables of text."""
     core: Annotated[int, Within("[1, inf)")] = 5
     """Least number of pairs of each user and each item."""
     split: Literal["random", "time"] = "random"
@@ -67,6 +71,7 @@ class Preparation:
         Raises: ValueError for the first mistake.
         """
         check_new(self.out, "--out")
+        check_encoding("--encoding", self.encoding)
         for key, path in self.sources():
             with named(key, path):
                 if not is_file(path) and not (key == "--features" and is_folder(path)):
@@ -82,7 +87,7 @@ class Preparation:
         self._check_modalities()
         for table in (self.metadata, self.attributes):
             if table is not None:
-                find_item_column(table, field_names(table), self.item_column)
+                find_item_column(table, self.fields_of_items(table), self.item_column)
         self.found_attributes()
         if self.image_features is not None:
             check_binary(self.image_features)
@@ -106,7 +111,7 @@ class Preparation:
         """
         if self.attributes is None:
             return ()
-        names = field_names(self.attributes)
+        names = self.fields_of_items(self.attributes)
         for column in self.attribute_columns:
             if (
                 column not in names and kind_of(self.attributes) not in JSON_LINES
@@ -114,8 +119,12 @@ class Preparation:
                 raise ValueError(f"{self.attributes}: no column {column!r} of attributes among {listed(names)}")
         return self.attribute_columns or find_attributes(self.attributes, names)
 
+    def fields_of_items(self, table: Path) -> list[str]:
+        """Columns of `metadata` or `attributes`."""
+        return field_names(table, self.item_header, self.encoding)
+
     def _columns(self, path: Path) -> Columns:
-        names = field_names(path, self.header)
+        names = field_names(path, self.header, self.encoding)
         chosen = {"user": self.user, "item": self.item, "time": self.time}
         return find_columns(path, names, **chosen, need_time=self.split == "time")
 
@@ -132,9 +141,13 @@ class Preparation:
     def options(self) -> dict[str, Any]:
         """What determines the folder beside the sources, as plain values."""
         names = ("user", "item", "time", "core", "split", "seed", "item_column", "missing", "tolerance", "batch_size")
-        lists = {"header": self.header, "text_fields": self.text_fields if self.metadata else None}
-        lists["attribute_columns"] = self.found_attributes() if self.attributes else None
-        return {name: getattr(self, name) for name in names} | {
+        lists = {
+            "header": self.header,
+            "item_header": self.item_header,
+            "text_fields": self.text_fields if self.metadata else None,
+            "attribute_columns": self.found_attributes() if self.attributes else None,
+        }
+        return {name: getattr(self, name) for name in (*names, "encoding")} | {
             name: None if value is None else list(value) for name, value in lists.items()
         }
 

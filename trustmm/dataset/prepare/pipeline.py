@@ -1,9 +1,10 @@
 """The way from raw files to a data set folder, in order."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from trustmm.dataset.prepare.split import random_split, time_split
 from trustmm.dataset.prepare.tally import Tally
 from trustmm.dataset.provenance import file_facts, write_provenance
 from trustmm.graph.edges import Edges, IntArray
-from trustmm.store.cache import Cache
+from trustmm.store.cache import Cache, recorded
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def prepare(
     *,
     text_encoder: Encoder[str] | None = None,
     image_encoder: Encoder[ImageFile] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Make the folder `options.out`, whole or not at all; the content of its ``dataset.json``.
 
@@ -64,6 +66,7 @@ def prepare(
         options: sources and choices.
         text_encoder: of `options.metadata`.
         image_encoder: of `options.images`.
+        environment: of this process, recorded with what encoders computed.
 
     Raises: ValueError for wrong options and unusable files, before the work starts where that can be known.
     """
@@ -79,7 +82,7 @@ def prepare(
             Edges.of(part.users, part.items, len(pairs.user_names), len(pairs.item_names)) for part in splits
         )
         numbers = {name: number for number, name in enumerate(pairs.item_names)}
-        cache = Cache(options.cache or workshop.cache)
+        cache = Cache(options.cache or workshop.cache, environment=environment)
         matrices, facts = {}, {}
         for name, found in item_features(options, numbers, text_encoder, image_encoder, cache, record):
             matrices[name] = filled(found, options.missing)
@@ -98,6 +101,8 @@ def prepare(
             "split": split_facts | {name: len(part) for name, part in zip(SPLITS, splits, strict=True)},
             "features": facts,
             "digest": data.digest,
+            "environment": dict(environment),
+            "inputs": recorded(cache.handed),
         }
         write_provenance(workshop.folder, provenance)
     return provenance
@@ -112,7 +117,8 @@ def read_pairs(options: Preparation, columns: list[Columns], record: _Record) ->
     for path, names in zip(options.interactions, columns, strict=True):
         wanted = [name for name in (names.user, names.item, names.time) if name]
         with record.tally(path.name) as tally:
-            units.append(collector.add(path, records(path, tally, options.header, wanted), names, tally))
+            found = records(path, tally, options.header, wanted, options.encoding)
+            units.append(collector.add(path, found, names, tally))
             tally.check(path, options.tolerance)
     pairs = collector.finish()
     record.step("read", pairs)

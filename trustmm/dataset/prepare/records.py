@@ -31,6 +31,7 @@ KINDS = (*JSON_LINES, *SEPARATORS, *TRIPLES, PARQUET)
 LONGEST_LITERAL = 2**20
 """Bytes of a Python literal that are parsed: the parser's memory grows with many times the text."""
 EMPTY = "an empty line"
+UTF_8 = "utf-8"
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -80,12 +81,12 @@ def kind_of(path: Path) -> str:
 def _kind(path: Path, header: Sequence[str] | None) -> str:
     kind = kind_of(path)
     if header is not None and kind in (*JSON_LINES, PARQUET):
-        raise ValueError(f"{path}: --header is for text tables such as CSV without a header line")
+        raise ValueError(f"{path}: --header and --item-header are for text tables such as CSV without a header line")
     return kind
 
 
-def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
-    """Names of the fields of a file: its columns, or the keys of its first readable object.
+def field_names(path: Path, header: Sequence[str] | None = None, encoding: str = UTF_8) -> list[str]:
+    """Names of the fields of a file: its columns, or the keys of its first readable object; arguments of `records`.
 
     Raises: ValueError for a file that cannot be read or has no records.
     """
@@ -93,15 +94,19 @@ def field_names(path: Path, header: Sequence[str] | None = None) -> list[str]:
     if kind == PARQUET:
         return _parquet_columns(path)
     if kind not in JSON_LINES:
-        return list(_table(path, kind, header).names)
-    found = next(records(path, Tally(path.name), header), None)
+        return list(_table(path, kind, header, encoding).names)
+    found = next(records(path, Tally(path.name), header, encoding=encoding), None)
     if found is None:
         raise ValueError(f"{path}: no line can be read, expected one object per line")
     return [str(name) for name in found[1]]
 
 
 def records(
-    path: Path, tally: Tally, header: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    path: Path,
+    tally: Tally,
+    header: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    encoding: str = UTF_8,
 ) -> Iterator[tuple[int, Record]]:
     """Records with their line (for Parquet: row) numbers from 1; broken lines are counted.
 
@@ -112,6 +117,7 @@ def records(
         tally: counts broken lines.
         header: column names of a text table whose first line is data already.
         columns: columns to read from a Parquet file; None for all. Other kinds return all columns.
+        encoding: of text, see `check_encoding`.
 
     Raises: ValueError for a file that cannot be read as what its suffix says.
     """
@@ -121,13 +127,13 @@ def records(
         return
     parse, skipped = parse_object, 0
     if kind not in JSON_LINES:
-        table = _table(path, kind, header)
+        table = _table(path, kind, header, encoding)
         parse, skipped = table.parse, table.header_lines
     for number, line in _lines(path):
         if number <= skipped:
             continue
         try:
-            yield number, parse(_text(line))
+            yield number, parse(_text(line, encoding))
         except BrokenLine as reason:
             if str(reason) == EMPTY:
                 tally.add(EMPTY, number)
@@ -135,15 +141,15 @@ def records(
                 tally.lose(str(reason), number)
 
 
-def list_of_names(path: Path) -> list[str]:
+def list_of_names(path: Path, encoding: str = UTF_8) -> list[str]:
     """The lines of a text file.
 
-    Raises: ValueError that names the file and a line that is not UTF-8.
+    Raises: ValueError that names the file and a line that is not in this encoding.
     """
     names = []
     for number, line in _lines(path):
         try:
-            names.append(_text(line))
+            names.append(_text(line, encoding))
         except BrokenLine as reason:
             raise ValueError(f"{path}, line {number}: found {reason}, expected the name of an item") from reason
     return names
@@ -186,32 +192,43 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
             yield number, line
 
 
-def _text(line: bytes | None) -> str:
+def check_encoding(key: str, encoding: str) -> None:
+    """ValueError unless this names an encoding in which a line ends with one byte, as in ASCII."""
+    try:
+        fine = "\n,".encode(encoding) == b"\n,"
+    except (LookupError, ValueError):
+        fine = False
+    if not fine:
+        raise ValueError(f"{key} must be an encoding such as utf-8, latin-1 or cp1252, got {encoding!r}")
+
+
+def _text(line: bytes | None, encoding: str = UTF_8) -> str:
     if line is None:
         raise BrokenLine("a line longer than 4 MiB")
     try:
         # A mark may also stand inside a file: where files were appended to each other.
-        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n")
+        text = line.removeprefix(codecs.BOM_UTF8).decode(encoding).rstrip("\r\n")
     except UnicodeDecodeError:
-        raise BrokenLine("a line that is not UTF-8") from None
+        raise BrokenLine(f"a line that is not {encoding} (--encoding)") from None
     if not text.strip():
         raise BrokenLine(EMPTY)
     return text
 
 
-def _table(path: Path, kind: str, header: Sequence[str] | None) -> Table:
+def _table(path: Path, kind: str, header: Sequence[str] | None, encoding: str) -> Table:
     """How a text table is read, from its suffix, its first line and what the user said."""
     first = next(_lines(path), (1, b""))[1]
     try:
-        line = _text(first)
+        line = _text(first, encoding)
     except BrokenLine as reason:
         if header is not None and kind in SEPARATORS:
             return Table(SEPARATORS[kind], header)
         raise ValueError(f"{path}, line 1: found {reason}, expected column names or a record") from reason
     if kind in TRIPLES:
         return _triples(path, line, header)
-    if header is not None:
-        return Table(SEPARATORS[kind], header)
+    if header is not None:  # u.item of MovieLens has bars
+        bars = kind == ".item" and "|" in line and "\t" not in line
+        return Table("|" if bars else SEPARATORS[kind], header)
     try:
         names = _fields(line, SEPARATORS[kind])
     except BrokenLine as reason:

@@ -5,43 +5,47 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from trustmm.report.palette import IN_TURN
+from trustmm.store.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Path = Sequence[Mapping[str, Any]]
-"""A comparison's looks: seeds, estimate, low, high, p, e, margin."""
+"""A comparison's looks: seeds, estimate, low, high, p, e, margin, environment."""
 
 
-def evidence_page(picture: File, paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float) -> str:
+def evidence_page(
+    picture: File, paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float, notes: Sequence[str]
+) -> str:
     """Draw the paths into a file; the table as Markdown. Arguments as of `evidence_table`."""
-    draw_paths(paths, metric).savefig(picture)
-    return evidence_table(paths, metric, nominal)
+    with atomic(picture) as path:
+        draw_paths(paths, metric).savefig(path)
+    return evidence_table(paths, metric, nominal, notes)
 
 
-def evidence_table(paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float) -> str:
+def evidence_table(paths: Mapping[str, tuple[Path, str]], metric: str, nominal: float, notes: Sequence[str]) -> str:
     """Verdicts as Markdown.
 
     Args:
         paths: of every comparison, its looks and how it ended.
         metric: that was compared.
         nominal: level of each look.
+        notes: on what cannot be compared, and the environments that the table names by letter.
     """
     lines = [
         f"Differences in test {metric}, paired over seeds; each look at level {nominal:.4f}; intervals and p hold over "
         "all looks together",
         "",
-        "| comparison | verdict | seeds | difference | interval | p | e | hours |",
-        "|---|---|---|---|---|---|---|---|",
+        "| comparison | verdict | seeds | difference | interval | p | e | hours | environment |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for label, (path, ended) in paths.items():
         last = path[-1]
         interval = f"[{last['low']:+.4f}, {last['high']:+.4f}]"
-        numbers = (
-            f"{last['estimate']:+.4f} | {interval} | {last['p']:.3f} | {last['e']:.3g} | {last['seconds'] / 3600:.2f}"
-        )
-        lines.append(f"| {label} | {ended or 'undecided'} | {last['seeds']} | {numbers} |")
-    return "\n".join(lines)
+        numbers = f"{last['estimate']:+.4f} | {interval} | {last['p']:.3f} | {last['e']:.3g}"
+        rest = f"{last['seconds'] / 3600:.2f} | {last['environment']}"
+        lines.append(f"| {label} | {ended or 'undecided'} | {last['seeds']} | {numbers} | {rest} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 def draw_paths(paths: Mapping[str, tuple[Path, str]], metric: str) -> "Figure":

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from trustmm.report.palette import IN_TURN
+from trustmm.store.files import atomic
 from trustmm.store.pivot import METRIC, Pivot, pivot
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
@@ -19,10 +20,12 @@ COLUMNS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 
 def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str:
     """Write ``summary.csv`` and, if `drawn`, ``summary.png`` into the folder of a sweep; its page as Markdown."""
-    (folder / "summary.csv").write_text(table_text(rows), encoding="utf-8")
+    with atomic(folder / "summary.csv") as path:
+        path.write_text(table_text(rows), encoding="utf-8")
     table = pivot(rows)
     if drawn:
-        draw(table).savefig(folder / "summary.png")
+        with atomic(folder / "summary.png") as path:
+            draw(table).savefig(path)
     return markdown(table)
 
 

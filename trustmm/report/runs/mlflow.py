@@ -1,7 +1,7 @@
 """Runs of an MLflow store: read like a sweep folder, and the report logged back to its sweep."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from trustmm.report.runs.read import Failure, Runs, row_or_none
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY
 from trustmm.tracking.database import database_file
-from trustmm.tracking.mlflow_run import connect, guard_of
+from trustmm.tracking.mlflow_run import Guard, connect, guard_of, load
 from trustmm.tracking.redact import public, short
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,12 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
 
     Raises: ValueError where the store cannot be read, or holds no such experiment or run.
     """
+    load()
+    guard, file = guard_of(uri), database_file(uri)
+    if file is not None and not file.is_file():
+        raise ValueError(f"--mlflow {public(uri)}: there is no file {file}")
     try:
-        client = connect(uri)
+        client = _Client(guard, guard.demand(partial(connect, uri)))
         experiment_id = _experiment_id(client, experiment, parent)
         found = list(_jobs(client, experiment_id, parent))
     except ValueError:
@@ -42,7 +46,7 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
         raise ValueError(f"cannot read --mlflow {public(uri)}: {short(reason)}") from reason
     rows, failures = [], []
     for run in found:
-        path = _download(uri, client, run, cache) if run.info.status == "FINISHED" else None
+        path = _download(guard, client, run, cache) if run.info.status == "FINISHED" else None
         known = None if path is None else row_or_none(path)
         if known is not None:
             about = {"cell": run.info.run_name, "run_id": run.info.run_id}
@@ -53,9 +57,21 @@ def read_mlflow(uri: str, cache: Path, *, experiment: str | None, parent: str | 
     done = {line["job_id"] for line in rows}
     failures = [failure for failure in failures if failure.values.get("job_id") not in done]
     sweeps = {name for line in rows for name in line["sweeps"]} - {public(uri)}
-    searches = [name for name in sorted(sweeps) if _is_search(client, name)]
+    look = {name: partial(_is_search, client.bare, name) for name in sorted(sweeps)}
+    searches = [name for name in look if guard.attempt("look for the page of a search", look[name])]
     parents = {parent: uri} if parent else {}
     return Runs(pd.DataFrame(rows), failures, sources=[source], searches=searches, parents=parents)
+
+
+class _Client:
+    """MLflow's client, whose every call has the time that a server has to answer."""
+
+    def __init__(self, guard: Guard, client: Any) -> None:
+        self._guard, self.bare = guard, client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """The method of this name."""
+        return lambda *values, **named: self._guard.demand(partial(getattr(self.bare, name), *values, **named))
 
 
 def _is_search(client: Any, parent: str) -> bool:
@@ -88,14 +104,13 @@ def _jobs(client: Any, experiment_id: str, parent: str | None) -> Any:
             return
 
 
-def _download(uri: str, client: Any, run: Any, cache: Path) -> Path | None:
+def _download(guard: Guard, client: _Client, run: Any, cache: Path) -> Path | None:
     """The result of a run; None where the store has no such file."""
     folder = cache / run.info.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    guard = guard_of(uri)
     for name in FILES:
         if not (folder / name).is_file():
-            fetch = partial(client.download_artifacts, run.info.run_id, name, str(folder))
+            fetch = partial(client.bare.download_artifacts, run.info.run_id, name, str(folder))
             guard.attempt(f"fetch {name}", fetch)
     path = folder / RESULT
     return path if path.is_file() else None

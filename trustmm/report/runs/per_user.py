@@ -1,6 +1,5 @@
 """Per-user test values of finished jobs."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.report.runs.cells import Pair
+from trustmm.store.cache import UNUSABLE
 
 
 def differences(pair: Pair, folders: Mapping[str, Path], metric: str, mask: str) -> NDArray[np.float32] | None:
@@ -36,7 +36,7 @@ def differences(pair: Pair, folders: Mapping[str, Path], metric: str, mask: str)
 
 def _read(path: Path, name: str) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
             return arrays["users"], arrays[name]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, *UNUSABLE):
         return None

@@ -1,67 +1,35 @@
-"""Where the numbers of a comparison were computed: environments by letter, and what each compared pair was made in."""
+"""Where the two sides of every comparison were computed, see `store.origin`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from string import ascii_uppercase
 
 import pandas as pd
 
-from trustmm.report.runs.cells import Pair
+from trustmm.report.runs.cells import Pair, axes_of, describe, key_of
+from trustmm.store import origin
 
 SHOWN = 8
 """Comparisons that a note spells out."""
-PLACE = "host"
-"""Fact that says where, and moves no digit."""
-
-
-def letters(table: pd.DataFrame) -> dict[str, str]:
-    """A letter for every environment of the jobs and of what they took from the cache, in order of their texts."""
-    texts = sorted({text(one) for _, row in table.iterrows() for one in _all(row)})
-    names = [ascii_uppercase[place % 26] + (str(place // 26) if place >= 26 else "") for place in range(len(texts))]
-    return dict(zip(texts, names, strict=True))
-
-
-def text(environment: Mapping[str, str]) -> str:
-    """All facts but the host's name."""
-    return "; ".join(f"{name} {value}" for name, value in environment.items() if name != PLACE) or "not recorded"
+NUMBERS = ("corruption.eta", "corruption.eta_e", "rectifier.lam", "rectifier.tau")
+"""Axes along which tables, figures and claims read a curve."""
 
 
 def legend(table: pd.DataFrame) -> list[str]:
-    """A line an environment: its letter, its facts, its jobs and hosts; what all share is said once."""
-    known = letters(table)
-    counts = table["environment"].map(text).value_counts()
-    facts = [fact.split("; ") for fact in known]
-    common = [fact for fact in facts[0] if all(fact in other for other in facts)] if len(facts) > 1 else []
-    lines = [f"all: {'; '.join(common)}"] if common else []
-    for one, letter in known.items():
-        own = "; ".join(fact for fact in one.split("; ") if fact not in common)
-        hosts = sorted({row[PLACE] for row in table["environment"] if text(row) == one and PLACE in row})
-        where = f" on {', '.join(hosts)}" if hosts else ""
-        lines.append(f"{letter}: {own} ({_jobs(int(counts.get(one, 0)))}{where})")
-    return lines
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job{'' if number == 1 else 's'}" if number else "inputs only"
+    """A line an environment of the jobs."""
+    return origin.legend(_jobs(table))
 
 
 def of_jobs(table: pd.DataFrame) -> dict[str, str]:
-    """By job its letter, and those of its inputs where they are others: "B with inputs of A"."""
-    known, found = letters(table), {}
-    for _, row in table.iterrows():
-        own, *inputs = (known[text(one)] for one in _all(row))
-        others = sorted(set(inputs) - {own})
-        found[str(row["job_id"])] = f"{own} with inputs of {'+'.join(others)}" if others else own
-    return found
+    """By job the letter of its environment, and those of its inputs where they are others: "B (inputs of A)"."""
+    return dict(zip(table["job_id"].astype(str), origin.origins(_jobs(table)), strict=True))
 
 
 def of_pair(pair: Pair, jobs: Mapping[str, str]) -> str:
     """What the treated and the base job of every seed were computed in: "A", or "B vs A" where they differ."""
-    sides = {(jobs[treated], jobs[base]) for treated, base in pair.jobs.values()}
-    return "; ".join(sorted(left if left == right else f"{left} vs {right}" for left, right in sides))
+    return origin.compared((jobs[treated], jobs[base]) for treated, base in pair.jobs.values())
 
 
 def mixed(table: pd.DataFrame, pairs: Sequence[tuple[str, Pair]]) -> list[str]:
-    """Notes on the comparisons that are not within one environment, with the environments; none if all are.
+    """Notes on pairs and curves that are not within one environment, with the environments; none if all are.
 
     Args:
         table: the jobs.
@@ -71,13 +39,35 @@ def mixed(table: pd.DataFrame, pairs: Sequence[tuple[str, Pair]]) -> list[str]:
     said = [(name, pair, of_pair(pair, jobs)) for name, pair in pairs]
     one = set(letters(table).values())
     across = [f"{pair.label} at {name}: {where}" for name, pair, where in said if where not in one]
-    if not across:
-        return []
-    more = [f"and {len(across) - SHOWN} more"] if len(across) > SHOWN else []
-    note = "**Compared across environments**: " + "; ".join([*across[:SHOWN], *more]) + "."
-    return [note, *(f"Environment {line}." for line in legend(table))]
+    through = [f"{name}: {where}" for name, where in _curves(table) if where not in one]
+    notes = [*_note("Compared across environments", across), *_note("Curves through several environments", through)]
+    return [*notes, *(f"Environment {line}." for line in legend(table))] if notes else []
 
 
-def _all(row: pd.Series) -> Iterator[Mapping[str, str]]:
-    yield row["environment"]
-    yield from (entry["environment"] for entry in row["inputs"])
+def of_rows(rows: pd.DataFrame, known: Mapping[str, str]) -> str:
+    """All that had a part in some jobs: "A", or "A + B"; `known` has the letters."""
+    return " + ".join(sorted({known[origin.text(one)] for job in _jobs(rows) for one in origin.environments(job)}))
+
+
+def letters(table: pd.DataFrame) -> dict[str, str]:
+    """Letters of the jobs' environments by their text."""
+    return origin.letters(_jobs(table))
+
+
+def _curves(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """What differs in one number alone, and what it was computed in."""
+    axes, known = axes_of(table), letters(table)
+    for axis in (axis for axis in axes if axis in NUMBERS):
+        others = [other for other in axes if other != axis]
+        for _, rows in table.groupby(key_of(table, others), sort=False):
+            yield f"{describe({other: rows.iloc[0][other] for other in others})} over {axis}", of_rows(rows, known)
+
+
+def _note(title: str, lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return [f"**{title}**: {'; '.join([*lines[:SHOWN], *more])}."] if lines else []
+
+
+def _jobs(table: pd.DataFrame) -> list[origin.Job]:
+    made = zip(table["environment"], table["inputs"], strict=True)
+    return [{"environment": own, "inputs": inputs} for own, inputs in made]

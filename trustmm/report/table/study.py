@@ -22,7 +22,7 @@ from trustmm.report.runs.order import in_order
 from trustmm.report.runs.per_user import differences
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import caption_facts
-from trustmm.report.table.environment import legend, of_jobs, of_pair
+from trustmm.report.table.environment import legend, letters, of_jobs, of_pair, of_rows
 from trustmm.report.table.paper import short_metric
 from trustmm.report.table.table import Number, Table, interval_text, p_text
 from trustmm.seeding import stream
@@ -35,6 +35,7 @@ from trustmm.statistics.seeds import (
     per_user_p,
     relative_drop,
 )
+from trustmm.store.origin import compared
 
 HEADLINE = ("recall@10", "ndcg@10")
 
@@ -121,7 +122,8 @@ def difference_table(runs: Runs) -> Table:
         f"Differences paired by seed; the interval over seeds decides; Holm over the {len(found)} rows of this table. "
         "The interval over seeds x users (crossed bootstrap, from 5 seeds on) asks the same for new users as well. "
         "'users of one seed': p of a test over users for this trained pair only; it decides no claim. "
-        "'environment': of both jobs of each pair; 'B vs A' where the treated one is B's. "
+        "'environment': of both jobs of each pair; 'B vs A' where the treated one is B's, '(inputs of A)' where it "
+        "took a prior, repair, item graph or checkpoint that A computed. "
     )
     notes = [f"Environment {line}." for line in legend(runs.table)] if rows else []
     return Table("differences", "Paired differences", columns, rows, caption + caption_facts(runs), notes)
@@ -159,14 +161,17 @@ def robustness_table(runs: Runs) -> Table:
         (part, complete_curves(part, f"test/{HEADLINE[0]}"))
         for _, part in kinds.groupby(key_of(kinds, axes), sort=False)
     ]
-    curves = [(part.iloc[0], curve) for part, curve in parts if curve is not None]
-    bases = {describe(first[shared]): curve for first, curve in curves if first["rectifier"] == "none"}
+    known = letters(runs.table)
+    curves = [(part.iloc[0], curve, of_rows(part, known)) for part, curve in parts if curve is not None]
+    bases = {describe(first[shared]): rest for first, *rest in curves if first["rectifier"] == "none"}
     rows = []
-    for first, curve in curves:
-        base = bases.get(describe(first[shared])) if first["rectifier"] != "none" else None
-        etas = f"{curve.columns[0]:g}-{curve.columns[-1]:g}"
-        rows.append([*(plain(first[axis]) for axis in axes), etas, *_curve_numbers(curve, base), str(len(curve))])
-    columns = [*axes, "eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "area minus base", "95% interval", "seeds"]
+    for first, curve, where in curves:
+        alone = first["rectifier"] == "none"
+        base, there = (None, where) if alone else bases.get(describe(first[shared]), (None, where))
+        labels = [*(plain(first[axis]) for axis in axes), f"{curve.columns[0]:g}-{curve.columns[-1]:g}"]
+        rows.append([*labels, *_curve_numbers(curve, base), str(len(curve)), compared([(where, there)])])
+    heads = ["eta", "area", "area ± 95%", "drop, %", "drop ± 95%", "area minus base", "95% interval", "seeds"]
+    columns = [*axes, *heads, "environment"]
     caption = (
         f"Area: mean height of the {short_metric(HEADLINE[0])} curve. Drop: share lost from the first to the last eta. "
         "Points that most seeds lack are left out, and seeds that lack one of the others. "

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -24,13 +25,24 @@ from trustmm.process.signals import explain_termination
 from trustmm.process.threads import bound, variables
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
-from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
+from trustmm.sweep.worker import (
+    Assignment,
+    finished_silently,
+    forget_outcome,
+    leave_outcome,
+    read_outcome,
+    reason_of,
+)
 from trustmm.tracking.redact import PublicFormatter
 
 log = logging.getLogger(__name__)
 PRELOAD = ("trustmm.sweep.pool.preload",)
 PRELOAD_TRACKING = ("mlflow.tracking", "trustmm.tracking.mlflow", "trustmm.report.page.job")
 """Imported only, never used before the fork: a worker opens its own connections."""
+
+
+FORK_TRIES = 3
+"""To start a worker, each with another fork server."""
 
 
 @dataclass
@@ -129,10 +141,22 @@ class PoolExecutor:
         environment = {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
         arguments = (self.run, self.assignment(task), environment, self.placement.threads, theirs, self.grace)
         process = self._context.Process(target=run_worker, args=arguments, name=task.job_id)
-        process.start()
+        self._fork(process)
         theirs.close()
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         self._running.append(_Worker(task, process, ours, slot, deadline))
+
+    def _fork(self, process: Any) -> None:
+        """Start a process, by another fork server where the one that was there has been killed."""
+        for tries_left in reversed(range(FORK_TRIES)):
+            try:
+                _start_server(self.placement.threads)
+                process.start()
+                return
+            except (OSError, EOFError) as error:
+                if not tries_left:
+                    raise ChildProcessError(f"the fork server cannot be started or ends at once ({error})") from error
+                log.warning("the fork server has ended, starting another")
 
     def _step(self, until: float | None) -> None:
         """Wait for the next thing to happen, and see to it."""
@@ -168,6 +192,8 @@ class PoolExecutor:
         worker.lifeline.close()
         _wait_for_orphan(worker.process.pid, self.grace)
         outcome = read_outcome(self.assignment(worker.task))
+        if outcome is None and worker.process.exitcode == 0:
+            outcome = finished_silently(self.assignment(worker.task))
         if outcome is None:
             why = death(worker.process.exitcode)
             outcome = Outcome("KILLED", worker.stopped) if worker.stopped else Outcome("FAILED", why)
@@ -229,7 +255,12 @@ def run_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the controller tells us
     threading.Thread(target=_end_with, args=(lifeline, grace), daemon=True).start()
     os.environ.update(environment)
-    log_to(assignment)
+    try:
+        log_to(assignment)
+    except OSError as error:  # its folder cannot be made, or written
+        with suppress(OSError):
+            leave_outcome(assignment, Outcome("FAILED", reason_of(error)))
+        sys.exit(1)
     bound(threads)
     outcome = run(assignment)
     log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())

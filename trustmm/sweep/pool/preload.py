@@ -4,7 +4,10 @@ No CUDA, no connection, no thread is started here: a forked process would not ha
 """
 
 import importlib
+import pickle
 import pkgutil
+import sys
+from types import TracebackType
 
 from trustmm.store.identity import DIAGNOSTICS, remember_code
 
@@ -28,6 +31,13 @@ def stage_modules() -> list[str]:
     ]
 
 
+def say_errors(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error, but for a worker whose controller was killed before it had said what to do: nobody waits."""
+    if not issubclass(kind, EOFError | pickle.UnpicklingError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = say_errors
 for _name in (*MODULES, *stage_modules()):
     importlib.import_module(_name)
 remember_code("trustmm.job", *stage_modules(), *DIAGNOSTICS.values())

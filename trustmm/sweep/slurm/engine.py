@@ -21,7 +21,7 @@ from trustmm.store.files import atomic, read_json
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.pool import death
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, passes
-from trustmm.sweep.worker import Assignment, forget_outcome, read_outcome
+from trustmm.sweep.worker import Assignment, finished_silently, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
@@ -273,6 +273,8 @@ class SlurmExecutor:
             return (left or vanished(job.seen, job.slurm_id, job.stopped)) if settled else None
         if left is None and state.left_by_itself and not settled:
             return None
+        if left is None and state.state == "COMPLETED":
+            left = finished_silently(self.assignment(job.task))
         return end_of(state, left, job.stopped)
 
 
