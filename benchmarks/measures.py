@@ -283,6 +283,7 @@ def edit() -> dict:
     from trustmm.graph.edges import Edges
     from trustmm.options.build import build
     from trustmm.prior.lightgcn import Prior
+    from trustmm.store.cache import Cache
 
     num_users, num_items, count = ELECTRONICS_SIZE
     rng = np.random.default_rng(0)
@@ -294,7 +295,7 @@ def edit() -> dict:
     for op in ("prune", "complete"):
         stage = build(config("edit=both", f"edit.op={op}"), "edit")
         started, started_cpu = time.perf_counter(), time.process_time()
-        proposal = stage(train, lambda: prior, device=torch.device("cpu"))
+        proposal = stage(train, lambda: prior, seed=0, cache=Cache(None), device=torch.device("cpu"))
         result[f"{op}_s"], result[f"{op}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
         result[f"{op}_pairs"] = len(proposal.removed) + len(proposal.added)
         result[f"{op}_peak_gib"] = peak_gib()

@@ -30,6 +30,8 @@ FIGURES = {
     "fig3_lambda_tau",
     "fig3_optuna",
     "fig5_ablation",
+    "edge_amount",
+    "repair_x_edit",
 }
 
 

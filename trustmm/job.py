@@ -53,7 +53,9 @@ class Job:
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
             )
         if self.edit.wants_graph_only:
-            raise ValueError("edit.op=graphda edits message edges, not positives; use edit=graph_only")
+            raise ValueError(
+                "edit.op=graphda and edit.op=reweigh edit message edges, not positives; use edit=graph_only"
+            )
         if self.edit.leaves_no_positives:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 
@@ -118,7 +120,7 @@ def _run(
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = trained_once(job, corrupted, data, cache, on_epoch)
     rectified, repairs = rectify(job, corrupted, damage, prior, cache)
-    proposal = job.edit(rectified, prior, device=device)
+    proposal = job.edit(rectified, prior, seed=job.seed, cache=cache, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))

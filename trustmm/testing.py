@@ -195,7 +195,7 @@ class EditContract(StageContract):
         """The data stay; the job applies the proposal."""
         edit: Edit = self.job().edit
         train = toy_data()
-        proposal = edit(train, toy_prior, device=CPU)
+        proposal = edit(train, toy_prior, seed=0, cache=Cache(None), device=CPU)
         assert train.supervision.contains(proposal.removed.keys).all()
         assert not train.supervision.contains(proposal.added.keys).any()
         assert_untouched(train, toy_data())

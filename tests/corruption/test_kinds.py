@@ -20,7 +20,7 @@ from trustmm.seeding import stream
 KINDS = get_args(Kind)
 MOVING = ("permute", "swap_similar")
 NUM_ITEMS, WIDTH, NUM_GROUPS = 101, 6, 5
-DAMAGE = StressTest(kind="permute", eta=0.4, eta_of={}, joint=False, eta_e=0.0, seed=0)
+DAMAGE = StressTest(kind="permute", eta=0.4, eta_of={}, joint=False, eta_e=0.0, edge_kind="uniform", seed=0)
 
 
 def make_rows(num_items: int = NUM_ITEMS, width: int = WIDTH) -> np.ndarray:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from trustmm.dataset.data import TrainData
-from trustmm.edit.proposal import without
 from trustmm.graph.edges import Edges
 from trustmm.prior.lightgcn import Prior
 
@@ -19,7 +18,7 @@ def graph(request: pytest.FixtureRequest) -> tuple[TrainData, Edges, Prior]:
     chosen[3], chosen[:, 4] = False, False
     chosen[5] = np.arange(NUM_ITEMS) != 4  # a user with a single free item
     edges = Edges.of(*chosen.nonzero(), NUM_USERS, NUM_ITEMS)
-    held_out = without(Edges.of(*(rng.random(chosen.shape) < 0.2).nonzero(), NUM_USERS, NUM_ITEMS), edges)
+    held_out = Edges.of(*(rng.random(chosen.shape) < 0.2).nonzero(), NUM_USERS, NUM_ITEMS).without(edges)
     prior = Prior(
         rng.integers(-1, 2, (NUM_USERS, 3)).astype(np.float32), rng.integers(-1, 2, (NUM_ITEMS, 3)).astype(np.float32)
     )

@@ -117,7 +117,7 @@ def test_selection_does_not_depend_on_what_is_held_out(op: str) -> None:
         data.as_train_data(), data.valid, seed=0, training=job.training, evaluation=job.evaluation, cache=Cache(None),
         on_epoch=lambda *_: None,
     )  # fmt: skip
-    proposal = job.edit(data.as_train_data(), lambda: prior, device=torch.device("cpu"))
+    proposal = job.edit(data.as_train_data(), lambda: prior, seed=0, cache=Cache(None), device=torch.device("cpu"))
     edited = proposal.apply(data.as_train_data(), held_out=data.held_out)
     leaked = data.held_out.contains(proposal.added.keys)
     assert leaked.any() == (op == "complete")

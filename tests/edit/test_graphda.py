@@ -19,6 +19,7 @@ from trustmm.graph.weighted import WeightedEdges
 from trustmm.options.build import build
 from trustmm.options.config import config_folder
 from trustmm.prior.lightgcn import Prior
+from trustmm.store.cache import Cache
 from trustmm.store.identity import describe
 
 Graph = tuple[TrainData, Edges, Prior]
@@ -82,7 +83,7 @@ def test_no_links_where_none_are_chosen(graph: Graph) -> None:
 
 def test_supervision_stays_and_held_out_pairs_are_taken_out_with_their_weights(graph: Graph) -> None:
     train, held_out, prior = graph
-    proposal = edit()(train, lambda: prior, device=CPU)
+    proposal = edit()(train, lambda: prior, seed=0, cache=Cache(None), device=CPU)
     edited = proposal.apply(train, held_out=held_out)
     assert edited.supervision is train.supervision
     expected = by_hand(prior, 0.5)
@@ -91,13 +92,15 @@ def test_supervision_stays_and_held_out_pairs_are_taken_out_with_their_weights(g
     assert expected[users, train.num_users + items].any()
     expected[users, train.num_users + items] = expected[train.num_users + items, users] = 0
     assert_allclose(dense(edited.propagation), expected, rtol=1e-6)
-    leaking = edit(exclude_heldout=False)(train, lambda: prior, device=CPU).apply(train, held_out=held_out)
+    leaking = edit(exclude_heldout=False)(train, lambda: prior, seed=0, cache=Cache(None), device=CPU).apply(
+        train, held_out=held_out
+    )
     assert_allclose(dense(leaking.propagation), by_hand(prior, 0.5), rtol=1e-6)
 
 
 def test_removed_and_added_pairs_say_what_changed(graph: Graph) -> None:
     train, _, prior = graph
-    proposal = edit()(train, lambda: prior, device=CPU)
+    proposal = edit()(train, lambda: prior, seed=0, cache=Cache(None), device=CPU)
     pairs = np.flatnonzero(by_hand(prior, 0.5)[: train.num_users, train.num_users :])
     assert_array_equal(proposal.added.keys, np.setdiff1d(pairs, train.supervision.keys))
     assert_array_equal(proposal.removed.keys, np.setdiff1d(train.supervision.keys, pairs))
@@ -124,7 +127,7 @@ def test_options_of_other_operations_are_no_part_of_its_identity() -> None:
 
 @pytest.mark.parametrize("where", ["train_only", "both"])
 def test_refused_before_data_are_read_where_the_supervision_would_change(where: str) -> None:
-    with pytest.raises(ValueError, match="edit.op=graphda edits message edges, not positives"):
+    with pytest.raises(ValueError, match="edit.op=graphda and edit.op=reweigh edit message edges, not positives"):
         make("edit.op=graphda", f"edit={where}")
 
 

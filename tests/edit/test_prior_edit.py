@@ -18,6 +18,7 @@ from trustmm.graph.edges import Edges
 from trustmm.options.build import build
 from trustmm.options.config import config_folder
 from trustmm.prior.lightgcn import Prior
+from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import describe
 
@@ -38,7 +39,7 @@ GENEROUS = edit(k_user=29)
 
 def propose(graph: Graph, stage: PriorEdit) -> Proposal:
     train, _, prior = graph
-    return stage(train, lambda: prior, device=CPU)
+    return stage(train, lambda: prior, seed=0, cache=Cache(None), device=CPU)
 
 
 @pytest.mark.parametrize("where", MODES)
@@ -65,7 +66,7 @@ def test_counts_are_exact_and_pairs_are_distinct_and_on_the_right_side(op: str, 
     prior = Prior(*(rng.integers(-1, 2, (count, 3)).astype(np.float32) for count in (17, 29)))
     percent = round(ratio * 100)
     stage = replace(GENEROUS, op=op, ratio=ratio)
-    found = stage(train, lambda: prior, device=CPU)
+    found = stage(train, lambda: prior, seed=0, cache=Cache(None), device=CPU)
     removed, added = (percent * len(edges) // 100 if op == name else 0 for name in ("prune", "complete"))
     assert (len(found.removed), len(found.added)) == (removed, added)
     assert edges.contains(found.removed.keys).all()
@@ -81,7 +82,7 @@ def test_ratio_zero_is_the_identity_and_does_not_ask_for_the_prior(graph: Graph,
     def unwanted() -> Prior:
         raise AssertionError("the prior was asked for")
 
-    found = edit(op=op, ratio=0.0)(train, unwanted, device=CPU)
+    found = edit(op=op, ratio=0.0)(train, unwanted, seed=0, cache=Cache(None), device=CPU)
     assert found.apply(train, held_out=held_out) is train
 
 
@@ -106,7 +107,7 @@ def test_growing_ratios_are_nested(graph: Graph, op: str) -> None:
 def test_supervision_is_ranked_whatever_carries_messages(graph: Graph) -> None:
     train, _, prior = graph
     other = replace(train, propagation=Edges.from_keys(train.propagation.keys[:5], train.num_users, train.num_items))
-    found = edit(op="prune", ratio=0.3)(other, lambda: prior, device=CPU)
+    found = edit(op="prune", ratio=0.3)(other, lambda: prior, seed=0, cache=Cache(None), device=CPU)
     assert found.removed.same_as(propose(graph, edit(op="prune", ratio=0.3)).removed)
 
 
@@ -122,7 +123,7 @@ def test_options_of_completion_are_no_part_of_the_identity_of_pruning() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"op": "shuffle"}, "edit.op must be complete or prune or graphda, got 'shuffle'"),
+        ({"op": "shuffle"}, "edit.op must be complete or prune or reweigh or graphda, got 'shuffle'"),
         ({"ratio": 1.5}, r"edit.ratio must be in \[0, 1\], got 1.5"),
         ({"k_user": 0}, r"edit.k_user must be in \[1, inf\), got 0"),
     ],

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from trustmm.dataset.data import TrainData
-from trustmm.edit.proposal import Proposal, nothing, without
+from trustmm.edit.proposal import Proposal, nothing
 from trustmm.graph.edges import Edges
 from trustmm.prior.lightgcn import Prior
 
@@ -21,7 +21,7 @@ def proposal(graph: Graph, **changes: bool) -> Proposal:
     train, _, _ = graph
     every = Edges.from_keys(np.arange(train.num_users * train.num_items), train.num_users, train.num_items)
     flags = {"supervision": True, "propagation": True, "exclude_heldout": True} | changes
-    return Proposal(half(train.supervision), half(without(every, train.supervision)), **flags)
+    return Proposal(half(train.supervision), half(every.without(train.supervision)), **flags)
 
 
 @pytest.mark.parametrize(("supervision", "propagation"), [(True, False), (False, True), (True, True)])

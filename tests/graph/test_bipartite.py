@@ -11,10 +11,13 @@ from trustmm.graph.bipartite import (
     incidence,
     layer_mean,
     neighbour_mean_operator,
+    row_mean_operator,
     sample_edges,
+    user_item_operator,
 )
 from trustmm.graph.edges import Edges
 from trustmm.graph.pruned import PrunedGraph
+from trustmm.graph.weighted import WeightedEdges
 from trustmm.seeding import stream
 
 NUM_USERS, NUM_ITEMS, WIDTH = 17, 29, 3
@@ -142,3 +145,19 @@ def test_a_pruned_graph_draws_anew_each_epoch_and_is_normalised_by_itself() -> N
         drawn.append(kept)
     assert not drawn[0].same_as(drawn[1])
     assert_close(graph.all.to_dense(), dense_operator(edges), rtol=1e-6, atol=1e-8)
+
+
+def test_weights_of_pairs_count_in_means_as_in_the_normalised_adjacency() -> None:
+    edges = Edges.of([0, 0, 1, 2], [0, 1, 1, 2], 4, 3)
+    weights = np.array([1, 0.5, 0.25, 2], dtype=np.float32)
+    nobody = np.empty(0, dtype=np.int64)
+    graph = WeightedEdges(edges.users, edges.items, 4, 3, weights, (nobody, nobody, np.empty(0, dtype=np.float32)))
+    rated = torch.zeros(4, 3)
+    rated[torch.from_numpy(edges.users), torch.from_numpy(edges.items)] = torch.from_numpy(weights)
+    both = torch.zeros(7, 7)
+    both[:4, 4:], both[4:, :4] = rated, rated.T
+    total = both.sum(dim=1, keepdim=True)
+    assert_close(neighbour_mean_operator(graph).to_dense(), both / total.clamp_min(1e-9))
+    assert_close(row_mean_operator(graph).to_dense(), (both + torch.eye(7)) / (total + 1))
+    user_sum, item_sum = rated.sum(dim=1, keepdim=True), rated.sum(dim=0)
+    assert_close(user_item_operator(graph).to_dense(), rated / (user_sum * item_sum).sqrt().clamp_min(1e-9))

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.corruption.base import Corruption, Damage
+from trustmm.corruption.clicks import ClickKind, click_noise
 from trustmm.corruption.kinds import Kind, Rows, item_order, replacement
 from trustmm.dataset.data import Features, TrainData
 from trustmm.exact import exact_share
 from trustmm.graph.edges import Edges, IntArray
-from trustmm.graph.free_pairs import free_pairs, num_free
 from trustmm.options.checks import Function, Seed, Share, Within
 from trustmm.seeding import stream
 
@@ -38,11 +38,18 @@ class StressTest(Corruption):
     """Whether the same items are damaged in all modalities, instead of others in each."""
     eta_e: Annotated[float, Within("(-1, 1]")]
     """Below 0: share of training edges deleted; above: pairs added, as a share of the training edges."""
+    edge_kind: ClickKind
+    """Which pairs are added, see `click_noise`: `uniform` is the paper's."""
     seed: Seed
     """Of all draws."""
 
     def __post_init__(self) -> None:
         replacement(self.kind)
+        if self.eta_e < 0 and self.edge_kind != "uniform":
+            raise ValueError(
+                f"corruption.edge_kind={self.edge_kind} adds pairs, but corruption.eta_e={self.eta_e:g} deletes edges; "
+                "use edge_kind=uniform, or eta_e above 0"
+            )
 
     def identity(self) -> Mapping[str, object]:
         """What determines the result.
@@ -55,7 +62,8 @@ class StressTest(Corruption):
         seed = None if features_clean and not self.eta_e else self.seed
         kind = {} if features_clean or self.kind == "permute" else {"kind": self.kind}
         joint = {} if features_clean or not self.joint else {"joint": True}
-        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind, **joint}
+        clicks = {"edge_kind": self.edge_kind} if self.eta_e and self.edge_kind != "uniform" else {}
+        return {"eta": self.eta, "eta_of": eta_of, "eta_e": self.eta_e, "seed": seed, **kind, **joint, **clicks}
 
     def settled(self, modalities: Sequence[str]) -> "StressTest":
         """The same damage to these modalities as it is written down: `eta` the least share, `eta_of` what exceeds it.
@@ -78,12 +86,14 @@ class StressTest(Corruption):
         parts = [f"eta{self.eta:g}"] if self.eta else []
         parts += [f"{name}{eta:g}" for name, eta in sorted(self.eta_of.items()) if eta]
         parts += [self.kind] if self.kind != "permute" else []
-        return parts + ([f"etae{self.eta_e:g}"] if self.eta_e else [])
+        noise = [f"etae{self.eta_e:g}", *([self.edge_kind] if self.edge_kind != "uniform" else [])]
+        return parts + (noise if self.eta_e else [])
 
     def tags(self) -> Mapping[str, object]:
         """See the base class."""
         ratios = {"eta": self.eta, "eta_e": self.eta_e}
-        return {**ratios, "corruption_seed": self.seed, "corruption_kind": self.kind}
+        kinds = {"corruption_kind": self.kind, "corruption_edge_kind": self.edge_kind}
+        return {**ratios, "corruption_seed": self.seed, **kinds}
 
     def check_fit(self, features: Features) -> None:
         """See the base class."""
@@ -103,7 +113,10 @@ class StressTest(Corruption):
         for name, share in eta.items():
             rows = train.features[name]
             features[name], touched[name] = damage_rows(rows, share, self.kind, self.seed, name, order=order)
-        edges, added, deleted = self._edges(train.supervision, observed)
+        clean = train.supervision
+        added, deleted = click_noise(clean, observed, kind=self.edge_kind, eta_e=self.eta_e, seed=self.seed)
+        noise = len(added) or len(deleted)
+        edges = clean.without(deleted).union(added) if noise else clean
         damaged = replace(train, supervision=edges, propagation=edges, features=features)
         return damaged, Damage(eta, touched, added, deleted)
 
@@ -116,25 +129,6 @@ class StressTest(Corruption):
             if name not in features:
                 raise ValueError(f"corruption.eta_of.{name}: the dataset has no such modality, only {sorted(features)}")
         return {name: float(self.eta_of.get(name, self.eta)) for name in sorted(features)}
-
-    def _edges(self, edges: Edges, observed: Edges) -> tuple[Edges, Edges, Edges]:
-        none = Edges.from_keys(np.empty(0, dtype=np.int64), edges.num_users, edges.num_items)
-        count = exact_share(abs(self.eta_e), len(edges))
-        if not count:
-            return edges, none, none
-        if self.eta_e < 0:
-            order = stream(self.seed, "corruption", "delete").permutation(len(edges))
-            kept, lost = (
-                Edges.from_keys(edges.keys[np.sort(part)], edges.num_users, edges.num_items)
-                for part in (order[count:], order[:count])
-            )
-            return kept, none, lost
-        if count > num_free(observed):
-            raise ValueError(
-                f"corruption.eta_e asks for {count} new pairs, but only {num_free(observed)} are unobserved"
-            )
-        added = free_pairs(observed, count, stream(self.seed, "corruption", "add"))
-        return edges.union(added), added, none
 
 
 def damage_rows(

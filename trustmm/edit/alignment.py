@@ -6,13 +6,15 @@ import numpy as np
 
 from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Dataset
-from trustmm.edit.proposal import Proposal, without
+from trustmm.edit.amount import RATIOS, Amount, predicted
+from trustmm.edit.proposal import Proposal
 from trustmm.edit.similarity import similarity
 from trustmm.evaluation.separation import auc, gini
 from trustmm.graph.edges import Edges
 from trustmm.graph.free_pairs import free_pairs, num_free
 from trustmm.prior.lightgcn import Prior
 from trustmm.seeding import stream
+from trustmm.trust.edges import spurious_share
 
 
 def edit_diagnostics(
@@ -27,9 +29,12 @@ def edit_diagnostics(
         damage: what was injected.
         data: the clean data with what is held out.
     """
-    if not proposal.changes:
+    if proposal.amount is not None:
+        found = dict(_fold_numbers(proposal.amount, damage, data))
+    elif proposal.changes:
+        found = dict(_prior_numbers(prior(), edges, damage, data))
+    else:
         return {}
-    found = dict(_prior_numbers(prior(), edges, damage, data))
     if len(proposal.removed):
         found |= dict(_pruning_numbers(proposal.removed, damage))
     if len(proposal.added):
@@ -42,10 +47,35 @@ def _prior_numbers(prior: Prior, edges: Edges, damage: Damage, data: Dataset) ->
     chance = free_pairs(data.observed, min(len(held_out), num_free(data.observed)), stream(0, "diagnostics", "edit"))
     yield "auc_heldout", auc(similarity(prior, chance), similarity(prior, held_out))
     if len(damage.added):
-        original = without(edges, damage.added)
+        original = edges.without(damage.added)
         yield "auc_injected", auc(similarity(prior, damage.added), similarity(prior, original))
     if len(damage.deleted):
         yield "auc_deleted", auc(similarity(prior, chance), similarity(prior, damage.deleted))
+
+
+def _fold_numbers(amount: Amount, damage: Damage, data: Dataset) -> Iterator[tuple[str, float]]:
+    """What the folds said beside what is so: the share of spurious edges needs validation pairs that can be trusted."""
+    yield from amount.numbers().items()
+    cross, p = amount.cross, amount.judged.p
+    valid, test = (cross.alignment_of(pairs) for pairs in (data.valid, data.test))
+    yield from (("alignment_valid", valid.value), ("alignment_test", test.value))
+    share = spurious_share(amount.alignment, valid)
+    yield from (("spurious_hat", share.value), ("spurious_hat_error", share.standard_error))
+    spurious, known = damage.added.contains(cross.edges.keys), np.isfinite(p)
+    yield "spurious_share", spurious.mean()
+    if len(damage.added):
+        yield "auc_injected", auc(-p[known & spurious], -p[known & ~spurious])
+    if amount.fixed is None:
+        yield from _true_curve(amount, data.test)
+
+
+def _true_curve(amount: Amount, test: Edges) -> Iterator[tuple[str, float]]:
+    """The gain of each ratio on test pairs, by the same cheap prior, and what the chosen one misses of the best."""
+    graphs = [amount.edited(ratio) for ratio in RATIOS]
+    reached = np.array([predicted(amount.cross, test, graph) for graph in graphs])
+    yield from ((f"true_gain_{ratio:g}", gain) for ratio, gain in zip(RATIOS, reached - reached[0], strict=True))
+    yield "best_ratio", RATIOS[int(reached.argmax())]
+    yield "regret", reached.max() - reached[RATIOS.index(amount.ratio)]
 
 
 def _pruning_numbers(removed: Edges, damage: Damage) -> Iterator[tuple[str, float]]:

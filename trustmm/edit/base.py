@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from trustmm.prior.lightgcn import Prior
+    from trustmm.store.cache import Cache
 
 
 class Edit:
@@ -24,12 +25,16 @@ class Edit:
     leaves_no_positives: bool = False
     """Nothing would be left to train on."""
 
-    def __call__(self, train: TrainData, prior: "Callable[[], Prior]", *, device: "torch.device") -> Proposal:
+    def __call__(
+        self, train: TrainData, prior: "Callable[[], Prior]", *, seed: int, cache: "Cache", device: "torch.device"
+    ) -> Proposal:
         """What to change; the job applies it, so that no edit sees what is held out.
 
         Args:
             train: the data as observed and rectified, left as they are.
             prior: gives the similarities; trained when it is first called.
+            seed: of all draws.
+            cache: where costly arrays are kept.
             device: where it runs.
         """
         raise NotImplementedError

@@ -1,12 +1,16 @@
 """What an edit wants changed: a value that a job applies, so that no edit sees what is held out."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trustmm.dataset.data import TrainData
 from trustmm.graph.edges import Edges
 from trustmm.graph.weighted import WeightedEdges
+
+if TYPE_CHECKING:
+    from trustmm.edit.amount import Amount
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,8 @@ class Proposal:
     """Whether added pairs of validation and test are taken out again, as the paper does."""
     graph: WeightedEdges | None = None
     """What carries messages in place of the training edges and the pairs added to them, if weights or links do."""
+    amount: "Amount | None" = None
+    """What folds of edges said, where they were asked."""
 
     @property
     def changes(self) -> bool:
@@ -37,7 +43,7 @@ class Proposal:
         Args:
             held_out: pairs of validation and test; only those already chosen are looked up in it.
         """
-        return without(self.added, held_out) if self.exclude_heldout else self.added
+        return self.added.without(held_out) if self.exclude_heldout else self.added
 
     def apply(self, train: TrainData, *, held_out: Edges) -> TrainData:
         """Edited copy of the data, or the data themselves if nothing changes.
@@ -49,11 +55,11 @@ class Proposal:
         if not self.changes:
             return train
         if self.graph is not None:
-            taken_out = without(self.added, self.additions(held_out))
+            taken_out = self.added.without(self.additions(held_out))
             return replace(train, propagation=self.graph.subset(np.flatnonzero(~taken_out.contains(self.graph.keys))))
         added = self.additions(held_out)
         supervision, propagation = (
-            without(edges, self.removed).union(added) if edited else edges
+            edges.without(self.removed).union(added) if edited else edges
             for edges, edited in ((train.supervision, self.supervision), (train.propagation, self.propagation))
         )
         return replace(train, supervision=supervision, propagation=propagation)
@@ -63,9 +69,3 @@ def nothing(train: TrainData) -> Proposal:
     """No change."""
     none = Edges.from_keys(np.empty(0, dtype=np.int64), train.num_users, train.num_items)
     return Proposal(none, none, supervision=False, propagation=False, exclude_heldout=True)
-
-
-def without(edges: Edges, others: Edges) -> Edges:
-    """Pairs that are not in the other set."""
-    keys = edges.keys[~others.contains(edges.keys)]
-    return Edges.from_keys(keys, edges.num_users, edges.num_items)

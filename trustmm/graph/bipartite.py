@@ -22,22 +22,33 @@ def bipartite_operator(edges: Edges) -> SparseMatrix:
 
 
 def row_mean_operator(edges: Edges) -> SparseMatrix:
-    """S' = D^-1 (A + 1) over the N = U + I nodes: the mean of a node and its neighbours. Every row sums to 1."""
+    """S' = D^-1 (A + 1) over the N = U + I nodes: the mean of a node and its neighbours. Every row sums to 1.
+
+    A is 1 at the pairs, or their weight.
+    """
     num_nodes = edges.num_users + edges.num_items
     users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
-    nodes = torch.arange(num_nodes)
+    nodes, weight = torch.arange(num_nodes), torch.from_numpy(pair_weights(edges))
     rows, columns = torch.cat([users, items, nodes]), torch.cat([items, users, nodes])
-    size = torch.bincount(rows, minlength=num_nodes).float()
-    return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+    return _mean(rows, columns, torch.cat([weight, weight, torch.ones(num_nodes)]), num_nodes)
 
 
 def neighbour_mean_operator(edges: Edges) -> SparseMatrix:
-    """D^-1 A over the N = U + I nodes: the mean of a node's neighbours, 0 for a node without any."""
+    """D^-1 A over the N = U + I nodes: the (weighted) mean of a node's neighbours, 0 for a node without any."""
     num_nodes = edges.num_users + edges.num_items
     users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items + edges.num_users)
     rows, columns = torch.cat([users, items]), torch.cat([items, users])
-    size = torch.bincount(rows, minlength=num_nodes).float()
-    return SparseMatrix(rows, columns, size.reciprocal()[rows], (num_nodes, num_nodes))
+    return _mean(rows, columns, torch.from_numpy(pair_weights(edges)).repeat(2), num_nodes)
+
+
+def _mean(rows: Tensor, columns: Tensor, weight: Tensor, num_nodes: int) -> SparseMatrix:
+    total = torch.bincount(rows, weights=weight, minlength=num_nodes).float()
+    return SparseMatrix(rows, columns, weight * total.reciprocal()[rows], (num_nodes, num_nodes))
+
+
+def pair_weights(edges: Edges) -> NDArray[np.float32]:
+    """Of the messages of every pair, (E,)."""
+    return edges.messages()[2][: len(edges)]
 
 
 def incidence(edges: Edges) -> SparseMatrix:
@@ -48,8 +59,12 @@ def incidence(edges: Edges) -> SparseMatrix:
 
 def user_item_operator(edges: Edges) -> SparseMatrix:
     """R^ = D_u^-1/2 R D_i^-1/2, (U, I): the block of S that carries messages from items to users."""
-    degrees = edges.user_degree[edges.users] * edges.item_degree[edges.items]
-    values = torch.from_numpy(degrees).float().rsqrt()
+    weight = pair_weights(edges)
+    user_sum, item_sum = (
+        np.bincount(nodes, weights=weight, minlength=count)[nodes]
+        for nodes, count in ((edges.users, edges.num_users), (edges.items, edges.num_items))
+    )
+    values = torch.from_numpy(weight) * torch.from_numpy(user_sum * item_sum).float().rsqrt()
     users, items = torch.from_numpy(edges.users), torch.from_numpy(edges.items)
     return SparseMatrix(users, items, values, (edges.num_users, edges.num_items))
 

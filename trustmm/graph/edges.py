@@ -78,6 +78,10 @@ class Edges:
         """Pairs in either set."""
         return Edges.from_keys(np.union1d(self.keys, other.keys), self.num_users, self.num_items)
 
+    def without(self, others: "Edges") -> "Edges":
+        """Pairs that are not in the other set."""
+        return Edges.from_keys(self.keys[~others.contains(self.keys)], self.num_users, self.num_items)
+
     def subset(self, chosen: IntArray) -> "Edges":
         """The pairs at these places, which ascend."""
         return Edges.from_keys(self.keys[chosen], self.num_users, self.num_items)

@@ -29,5 +29,6 @@ def edited(data: "Dataset", job: Job, cache: Cache) -> "TrainData":
     train, _, _ = rectified(data, job, cache)
     observed, _ = job.corruption(data.as_train_data(), observed=data.observed)
     with deterministic(job.training), progress() as show:
-        proposal = job.edit(train, trained_once(job, observed, data, cache, show), device=job.training.torch_device)
+        prior = trained_once(job, observed, data, cache, show)
+        proposal = job.edit(train, prior, seed=job.seed, cache=cache, device=job.training.torch_device)
     return proposal.apply(train, held_out=data.held_out)

@@ -52,6 +52,15 @@ class Claim:
     """Whether it is about every effect, so that one which is contradicted decides."""
 
 
+PAPERS_OWN = {
+    "corruption.kind": "permute",
+    "corruption.edge_kind": "uniform",
+    "edit.amount": "fixed",
+    "edit.evidence": "prior",
+}
+"""The paper's choice among kinds of damage and of edits; a job that does not say has made it."""
+
+
 def paper_setting(table: pd.DataFrame, **fixed: object) -> pd.DataFrame:
     """Rows at the paper's setting: features permuted in every modality, no edge noise, no edit, lam 0.5, tau 0.1.
 
@@ -62,8 +71,9 @@ def paper_setting(table: pd.DataFrame, **fixed: object) -> pd.DataFrame:
     wanted: dict[str, object] = {"eta_e": 0, "edit": "none", "lam": 0.5, "tau": 0.1, **fixed}
     names = {"eta": ETA, "eta_e": ETA_E, "lam": "rectifier.lam", "tau": "rectifier.tau"}
     keep = table["corruption.eta_of"].isna()
-    if "corruption.kind" in table:
-        keep &= table["corruption.kind"].isna() | (table["corruption.kind"] == "permute")
+    for key, own in PAPERS_OWN.items():
+        if key in table:
+            keep &= table[key].isna() | (table[key] == own)
     for name, value in wanted.items():
         key = names.get(name, name)
         if value is not None and key in table:

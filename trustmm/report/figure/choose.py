@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from trustmm.report.figure.amount import alignment_scatter, amount_curves
 from trustmm.report.figure.bars import ablation, difference_chart
 from trustmm.report.figure.curves import edit_curves, modality_curves
 from trustmm.report.figure.line import ETA, ETA_E, Drawing
@@ -22,6 +23,8 @@ def figures_of(runs: Runs) -> Iterator[Drawing]:
         (modality_curves, ETA in axes),
         (sensitivity, bool(knobs)),
         (edit_curves, table["edit"].nunique() > 1 and ETA_E in axes),
+        (amount_curves, "diagnostics/edit/gain_0" in table),
+        (alignment_scatter, "diagnostics/edit/alignment_test" in table),
         (ablation, ablated),
         (difference_chart, ETA not in axes and not knobs and table["rectifier"].nunique() > 1),
         (repair_curves, ETA in axes and diagnosed),

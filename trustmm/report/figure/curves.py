@@ -59,7 +59,7 @@ def modality_curves(runs: Runs) -> Drawing | None:
 
 def edit_curves(runs: Runs) -> Drawing | None:
     """Fig. 4: recall over interaction noise, a panel per operation, a line per place of the edit."""
-    table = spread(runs.table, "edit.op")
+    table = spread(spread(runs.table, "edit.op"), "corruption.edge_kind")
     panels = _panels(table, "edit", ETA_E)
     if not panels:
         return None

@@ -19,11 +19,16 @@ AXES = (
     "corruption.eta",
     "corruption.eta_of",
     "corruption.eta_e",
+    "corruption.edge_kind",
     "edit.op",
     "edit",
     "rectifier",
 )
 """Axes in the order that a table lists them; others follow."""
+
+
+KINDS = frozenset({"corruption.kind", "corruption.edge_kind"})
+"""Of damage: they mean nothing where there is none."""
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
@@ -41,11 +46,11 @@ def axes_of(table: pd.DataFrame) -> list[str]:
 
 
 def _varies(table: pd.DataFrame, key: str) -> bool:
-    """None beside a value is a difference, but for the kind of a corruption: that means nothing where there is none."""
+    """None beside a value is a difference, but for the kind of a damage."""
     if key == "corruption.eta_of":
         return bool(table[key].nunique(dropna=False) > 1)
     same = [*CHOICES, *(name for name in ("edit.op",) if name != key and name in table)]  # an operation has its own
-    return bool((table.groupby(same, dropna=False)[key].nunique(dropna=key == "corruption.kind") > 1).any())
+    return bool((table.groupby(same, dropna=False)[key].nunique(dropna=key in KINDS) > 1).any())
 
 
 def draw_of(table: pd.DataFrame) -> str:

@@ -97,7 +97,7 @@ def _normal(cell: str) -> list[str]:
 def _defaults(config: DictConfig) -> dict[str, str]:
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     named = {group: choices[group] for group in ("dataset", "backbone", "rectifier", "edit") if group in choices}
-    keys = ("corruption.eta", "corruption.eta_e", "corruption.kind", "seed")
+    keys = ("corruption.eta", "corruption.eta_e", "corruption.kind", "corruption.edge_kind", "seed")
     values = {key: OmegaConf.select(config, key) for key in keys}
     return named | {key: str(value) for key, value in values.items() if value is not None}
 

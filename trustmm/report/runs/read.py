@@ -243,6 +243,7 @@ def row(path: Path) -> dict[str, Any]:
     else:
         named["corruption.kind"] = label_of(summary, "corruption")
     named = {"corruption.eta": None, "corruption.eta_e": 0} | named
+    named["corruption.edge_kind"] = flat.get("corruption.edge_kind", "uniform") if named["corruption.eta_e"] else None
     named |= {
         "corruption.eta_of": " ".join(f"{name}={_exact(value)}" for name, value in sorted(eta_of.items())) or None
     }

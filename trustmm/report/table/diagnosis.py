@@ -27,8 +27,15 @@ ALIGNMENT = {
     "auc_heldout": ("AUC held out", 2),
     "auc_injected": ("AUC injected", 2),
     "auc_deleted": ("AUC deleted", 2),
+    "alignment": ("A", 3),
+    "alignment_test": ("A of test", 3),
+    "spurious_hat": ("spurious, estimated", 2),
+    "ratio": ("ratio", 2),
+    "best_ratio": ("best ratio", 2),
+    "regret": ("regret", 4),
     "pruned_spurious": ("spurious among pruned", 3),
     "spurious_found": ("spurious found", 3),
+    "precision_folds": ("added: left out", 3),
     "precision_heldout": ("added: held out", 3),
     "precision_deleted": ("added: deleted", 3),
     "users_receiving": ("users receiving", 0),
@@ -79,7 +86,9 @@ def alignment_table(runs: Runs) -> Table:
     caption = (
         "Means over seeds shared with the base. AUC: how well the prior tells apart held-out or deleted "
         "pairs from unobserved ones, and original from injected edges; 0.5: not at all. Added: share of the selected "
-        f"pairs that are held out, or that the noise had deleted. {caption_facts(runs, table)}"
+        "pairs that are held out, or that the noise had deleted. A: alignment of the training edges and of test pairs, "
+        "by priors that saw neither; regret: what the chosen ratio misses of the best one's. "
+        f"{caption_facts(runs, table)}"
     )
     columns = [*axes, f"{short_metric(metric)} minus base", *(column for column, _ in known.values())]
     return Table("alignment", "Gain of the edit and alignment of its prior", columns, rows, caption)
