@@ -1,7 +1,7 @@
 """trustmm: which multimodal recommender can you trust when images, texts or clicks are wrong?
 
-The Python API is loaded when it is first used: `trustmm.run`, `trustmm.sweep`, `trustmm.rectify`, `trustmm.load`,
-`trustmm.Dataset`; docs/api.md shows it.
+The Python API is `trustmm.run`, `trustmm.sweep`, `trustmm.rectify`, `trustmm.load` and `trustmm.Dataset`. Each name is
+loaded when it is first used; see docs/api.md.
 """
 
 import importlib
@@ -21,5 +21,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Names of the API, too."""
+    """All names, including those of the API."""
     return sorted([*globals(), *_API])

@@ -1,6 +1,6 @@
-"""The Python API: a job, a sweep, a repair, a trained model, each from the options of the command line.
+"""The Python API: jobs, sweeps, repairs and trained models, with the options of the command line.
 
-Defaults come from the same YAML files as the command line's, and a job has the same identity however it was started.
+Defaults come from the same YAML files as on the command line, and a job has the same identity however it was started.
 """
 
 import re
@@ -43,9 +43,9 @@ class Result:
     """A finished job."""
 
     folder: Path
-    """Where it lies, ``outputs/JOB_ID``."""
+    """Its folder, ``outputs/JOB_ID``."""
     summary: Mapping[str, Any]
-    """All of its ``result.json``: configuration, identity, versions, numbers."""
+    """The contents of its ``result.json``: configuration, identity, versions and numbers."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ class Results(Sequence[Result]):
     """The finished jobs of a sweep, in the order of its cells."""
 
     folder: Path
-    """Of the sweep."""
+    """Folder of the sweep."""
     cells: Sequence[str]
     """Overrides of each job."""
     results: Sequence[Result]
@@ -107,7 +107,7 @@ class Results(Sequence[Result]):
 
 @dataclass(frozen=True)
 class Rectified:
-    """Repaired features; each field is by modality, or one value where one array was given."""
+    """Repaired features. Each field is a dict by modality, or a single value if a single array was given."""
 
     features: Any
     """Matrices (I, d), float32."""
@@ -122,7 +122,7 @@ def run(*overrides: str, root: str | Path | None = None, dataset: Dataset | None
     """Run one job, or reuse its finished result.
 
     Args:
-        overrides: as on the command line, ``"backbone=mgcn"``.
+        overrides: as on the command line, such as ``"backbone=mgcn"``.
         root: folder of data sets, the option ``dataset.root``.
         dataset: data in memory instead of an option.
 
@@ -135,14 +135,14 @@ def run(*overrides: str, root: str | Path | None = None, dataset: Dataset | None
 
 
 def sweep(*overrides: str, root: str | Path | None = None, dataset: Dataset | None = None) -> Results:
-    """Run the jobs of all combinations that have not been run yet, in processes of their own.
+    """Run all combinations that have not been run yet, each in a process of its own.
 
     Args:
-        overrides: as on the command line behind ``-m``, ``"seed=0,1,2"``.
+        overrides: as on the command line after ``-m``, such as ``"seed=0,1,2"``.
         root: folder of data sets, the option ``dataset.root``.
         dataset: data in memory instead of an option.
 
-    Raises: ValueError for a mistake in the options; RuntimeError if jobs failed, the others are kept.
+    Raises: ValueError for a mistake in the options; RuntimeError if jobs failed (the others are kept).
     """
     words = conceal_words([*_data_options(overrides, root, dataset), *overrides])
     output = next((word.partition("=")[2] for word in reversed(words) if word.startswith("output_dir=")), "outputs")
@@ -168,13 +168,13 @@ def rectify(
     *overrides: str,
     split: ArrayLike | None = None,
 ) -> Rectified:
-    """Repair item features with the help of clicks: the rectifier of a job, without a recommender.
+    """Repair item features with the help of clicks, by the rectifier of a job but without a recommender.
 
     Args:
         features: one matrix (I, d), or matrices by modality.
         users: of the pairs, numbered from 0, (E,).
         items: of the pairs, numbered from 0, (E,).
-        overrides: as on the command line, ``"rectifier.lam=0.3"``.
+        overrides: as on the command line, such as ``"rectifier.lam=0.3"``.
         split: 0 train, 1 validation (early stopping of the prior), 2 unused, (E,); None draws 8:1:1 within each user.
 
     Raises: ValueError for a mistake in the options or the arrays.
@@ -198,7 +198,7 @@ def load(result: Result | str | Path) -> Model:
     """The trained model of a finished job.
 
     Args:
-        result: what `run` returned, the folder of a job, or its ``result.json``.
+        result: the result of `run`, the folder of a job, or its ``result.json``.
 
     Raises: ValueError if the weights were not kept, or the program or the data changed since.
     """
@@ -212,7 +212,7 @@ def _eta_hat(repair: Any) -> float:
 
 
 def _mismatch(repair: Any, cold: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The probability of a mismatch where the repair judges it, else how little a feature agrees with its anchor."""
+    """The probability of a mismatch if the repair estimates one; otherwise how little features agree with anchors."""
     trust = getattr(repair, "trust", None)
     if trust is not None:
         return np.asarray(trust.probability)

@@ -1,8 +1,8 @@
-"""Arithmetic that gives every machine the same bits, for what decides a draw or an identity.
+"""Arithmetic with the same bits on every machine, for whatever decides a draw or an identity.
 
-A sum of floats depends on its order, which differs by BLAS kernel, SIMD level and number of threads, and logarithms
-differ by library. Used here are integers, the operations that IEEE 754 rounds correctly (+ - * / and the root), and
-numbers on a grid so coarse that products and sums of them are exact in float64 in any order.
+A sum of floats depends on its order, which differs by BLAS kernel, SIMD level and number of threads; logarithms differ
+by library. This module therefore uses integers, the operations that IEEE 754 rounds correctly (+ - * / and the square
+root), and numbers on a grid so coarse that their products and sums are exact in float64 in any order.
 """
 
 import math
@@ -15,22 +15,22 @@ FloatArray = NDArray[np.float64]
 Shape = int | tuple[int, ...]
 BELL_BITS = 16
 UNIT_BITS = 20
-"""Grid of unit rows: a product of two of them has 40 bits behind the point, and no partial sum exceeds 1."""
+"""Grid of unit rows: a product of two has 40 fractional bits, and no partial sum exceeds 1."""
 ODD = (13, 11, 9, 7, 5, 3, 1)
 """Terms of the logarithm's series; those left out sum to at most 1.1e-8."""
 
 
 def decimal(value: float) -> Fraction:
-    """The number that was typed: 0.1, not the binary fraction beside it."""
+    """The decimal number that was typed: 0.1, not the closest binary fraction."""
     return Fraction(repr(float(value)))
 
 
 def exact_share(share: float | Fraction, count: int) -> int:
-    """floor(share * count) of the decimal number that was typed: 0.29 of 100 is 29, not 28.
+    """floor(share * count) with the decimal number that was typed: 0.29 of 100 is 29, not 28.
 
     Args:
-        share: 0 to 1; the rest of a share is ``1 - decimal(share)``.
-        count: of what is shared.
+        share: 0 to 1; the complement of a share is ``1 - decimal(share)``.
+        count: the number that is divided.
     """
     return math.floor((share if isinstance(share, Fraction) else decimal(share)) * count)
 
@@ -83,6 +83,6 @@ def bell(rng: np.random.Generator, shape: Shape) -> FloatArray:
 
 
 def weighted(rng: np.random.Generator, weights: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:
-    """Places drawn with replacement in proportion to whole weights, not all 0, whose sum is below 2^63."""
+    """Positions drawn with replacement in proportion to whole weights, not all 0, whose sum is below 2^63."""
     ends = np.cumsum(weights)
     return np.searchsorted(ends, rng.integers(0, ends[-1], shape), side="right")

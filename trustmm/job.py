@@ -1,4 +1,4 @@
-"""One job, one cell of a results table: the data's way through the program."""
+"""One job, which is one cell of a results table: the path of the data through the program."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of e
 
 @dataclass(frozen=True)
 class Job:
-    """The stages of a job, built and range-checked, waiting for data."""
+    """The stages of a job, built and range-checked, but without data."""
 
     corruption: Corruption
     prior: "LightGCNPrior"
@@ -60,13 +60,13 @@ class Job:
             raise ValueError("edit.ratio=1 with edit.op=prune leaves nothing to train on; use a smaller ratio")
 
     def identity(self) -> dict[str, Any]:
-        """What determines the result: the prior does where a stage may ask for it."""
+        """What determines the result; includes the prior only if a stage may ask for it."""
         stages = {field.name: getattr(self, field.name) for field in fields(self)}
         return stages if self.busy_stages else {name: stage for name, stage in stages.items() if name != "prior"}
 
     @property
     def busy_stages(self) -> list[str]:
-        """Those of rectifier and edit that change something, and so ask for the prior and have diagnostics."""
+        """The rectifier and the edit, if they change anything; those ask for the prior and have diagnostics."""
         return [name for name in ("rectifier", "edit") if not getattr(getattr(self, name), "idle", False)]
 
 
@@ -97,9 +97,9 @@ def run_job(
         data: clean data, left as they are.
         job: the stages.
         cache: priors, repairs, item graphs and trainings, shared by all jobs.
-        on_epoch: told of every epoch of the prior and of the backbone.
-        checkpoint: where the backbone's training is kept; the prior's lies in the cache, shared as the prior is.
-        on_weights: given the best weights of the backbone by name.
+        on_epoch: called with every epoch of the prior and of the backbone.
+        checkpoint: where the backbone's training is saved; the prior's checkpoint is in the cache and shared, like it.
+        on_weights: called with the best weights of the backbone, by name.
 
     Raises: ValueError if the stages do not fit the data.
     """
@@ -163,7 +163,7 @@ def _run(
 
 
 def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Edges]) -> dict[str, Any]:
-    """Everything that the training of the backbone depends on: jobs that differ in nothing else share one."""
+    """Everything that the training of the backbone depends on; jobs that agree in it share one training."""
     backbone = describe(job.backbone)
     edges = {"supervision": seen.supervision, "valid": valid, **masks}
     return {
@@ -182,21 +182,21 @@ def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Ed
 
 
 def sees_features(job: Job) -> bool:
-    """Whether the backbone is shown item features; one that can do without them is not."""
+    """Whether the backbone receives item features; one that needs none does not."""
     return getattr(backbone_class(job), "needs_features", True)
 
 
 def rectify(
     job: Job, train: TrainData, damage: Damage, prior: "Callable[[], Prior]", cache: Cache
 ) -> tuple[TrainData, Mapping[str, Any]]:
-    """Rectified data, and what was done to each modality. Only an oracle is told which items were touched."""
+    """Rectified data, and what was done to each modality. Only an oracle learns which items were touched."""
     known: dict[str, Any] = {"touched": damage.touched} if job.rectifier.oracle else {}
     device = job.training.torch_device
     return job.rectifier(train, prior, eta=damage.eta, seed=job.seed, cache=cache, device=device, **known)
 
 
 def check_fit(job: Job, data: Dataset) -> None:
-    """Raise ValueError if a stage needs what the data do not have: before anything is computed."""
+    """Raise ValueError, before anything is computed, if a stage needs something that the data lack."""
     backbone = backbone_class(job)
     if sees_features(job) and not data.features:
         raise ValueError(
@@ -255,12 +255,12 @@ def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epo
 
 
 def choosable_of(train: TrainData) -> dict[str, Any]:
-    """Items that others may choose in each modality's item graph, by the digest of its features."""
+    """Items that may be chosen as neighbours in each modality's item graph, by the digest of its features."""
     return {digest(train.features[name]): mask for name, mask in train.choosable.items() if name in train.features}
 
 
 class CachedSearch(NeighbourSearch):
-    """A search that goes once per content: a device says where it runs, not what it finds.
+    """A search that runs once per content. The device decides where it runs, not what it finds.
 
     Args:
         cache: where the arrays are kept, under the function's name.

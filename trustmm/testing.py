@@ -56,12 +56,12 @@ def toy_prior() -> Prior:
 
 
 class StageContract:
-    """What every stage promises. Subclasses say the option, as on the command line."""
+    """What every stage promises. Subclasses name the option as on the command line."""
 
     option: ClassVar[str]
     """Such as ``backbone=mine``."""
     overrides: ClassVar[tuple[str, ...]] = ()
-    """More words, where the toy data of 17 users and 29 items need them."""
+    """Further overrides, if the toy data of 17 users and 29 items require them."""
 
     @property
     def group(self) -> str:
@@ -112,14 +112,14 @@ class BackboneContract(StageContract):
         return scorer.user_UD @ scorer.item_ID.T
 
     def test_scores_are_finite_and_one_for_each_pair(self) -> None:
-        """Also where an item has no pairs or no content."""
+        """Even if an item has no pairs or no content."""
         scores = self.scores(self.make(toy_data()))
         assert scores.shape == (USERS, ITEMS)
         assert scores.dtype == torch.float32
         assert bool(scores.isfinite().all())
 
     def test_the_same_seed_gives_the_same_scores(self) -> None:
-        """Nothing is drawn from anywhere but `rng`."""
+        """All draws come from `rng`."""
         first, again = (self.scores(self.make(toy_data())) for _ in range(2))
         torch.testing.assert_close(first, again, rtol=0, atol=0)
 
@@ -165,7 +165,7 @@ class RectifierContract(StageContract):
         return rectifier(train, toy_prior, eta=eta, seed=0, cache=Cache(None), device=CPU, **told)[0]
 
     def test_features_keep_their_shape_and_are_finite(self) -> None:
-        """Edges stay: a rectifier changes features alone."""
+        """Edges stay: a rectifier changes only features."""
         train = toy_data()
         found = self.repair(self.job().rectifier, train)
         assert found.features.keys() == train.features.keys()
@@ -213,7 +213,7 @@ class CorruptionContract(StageContract):
         return found
 
     def test_what_is_not_reported_stays(self) -> None:
-        """Rows that were not touched, edges that were not added or deleted."""
+        """Untouched rows and edges that were neither added nor deleted stay the same."""
         train, (damaged, report) = toy_data(), self.damage()
         for name, matrix in train.features.items():
             untouched = ~report.touched[name]
@@ -222,7 +222,7 @@ class CorruptionContract(StageContract):
         np.testing.assert_array_equal(damaged.supervision.keys, np.union1d(kept, report.added.keys))
 
     def test_the_same_options_do_the_same_damage(self) -> None:
-        """Nothing is drawn from anywhere but its own seed."""
+        """All draws come from its own seed."""
         (first, _), (again, _) = self.damage(), self.damage()
         for name, matrix in first.features.items():
             np.testing.assert_array_equal(again.features[name], matrix)
@@ -236,7 +236,7 @@ class KindContract:
     """As in ``corruption.kind``: a name, or the path of a function."""
 
     def test_it_gives_finite_rows_and_leaves_the_clean_ones(self) -> None:
-        """One row for each chosen item, or one for all."""
+        """One row for each chosen item, or one row for all."""
         clean, chosen = toy_data().features["visual"], np.array([2, 7, 11])
         rows = replacement(self.kind)(clean, chosen, stream(0, "kind"))
         assert rows.shape in ((3, clean.shape[1]), (clean.shape[1],))
@@ -254,7 +254,7 @@ class DatasetContract(StageContract):
     """A reader of data."""
 
     def test_it_reads_the_same_sound_data_twice(self) -> None:
-        """Splits that do not meet, none of them empty, features with one finite row for each item."""
+        """Disjoint, non-empty splits, and features with one finite row for each item."""
         data, again = self.read_data()(), self.read_data()()
         assert isinstance(data, Dataset)
         assert data.digest == again.digest

@@ -9,8 +9,8 @@ from pathlib import Path
 from trustmm.store.room import Kept, bytes_of, evict, kept, size_text
 
 DESCRIPTION = """
-Shows what the cache keeps (priors, rectified features, item graphs), by kind, and can remove it. What is removed is
-computed again when a job asks for it. Jobs keep to cache_limit by themselves.
+Lists what the cache holds (priors, rectified features, item graphs) by kind, and removes entries. Removed entries are
+computed again when a job needs them. Jobs keep the cache below cache_limit by themselves.
 """
 
 

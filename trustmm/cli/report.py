@@ -10,8 +10,8 @@ from trustmm.report.runs.read import Runs, combine, read_sweeps
 from trustmm.report.write import write_report
 
 DESCRIPTION = """
-Reads finished jobs and writes the paper's tables and figures with honest statistics: report.md (all of it), every table
-as .md, .csv and .tex, every figure as .png and .svg. docs/report.md explains how to read them.
+Reads finished jobs and writes the paper's tables and figures with sound statistics: everything in report.md, each table
+as .md, .csv and .tex, and each figure as .png and .svg. docs/report.md explains how to read them.
 """
 
 

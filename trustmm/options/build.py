@@ -1,7 +1,7 @@
 """From configuration to stages: the only caller of `hydra.utils.instantiate`.
 
-A target is allowed only in this package, in plugins and in torch.optim; every key is bound to the constructor's
-signature, and every value checked against its annotation, before anything is built or read.
+Targets must lie in this package, in plugins or in torch.optim. Every key is bound to the constructor's signature, and
+every value is checked against its annotation, before anything is built or read.
 """
 
 import difflib
@@ -24,12 +24,12 @@ RESERVED = frozenset({"_target_", "_partial_"})
 
 
 def build(config: DictConfig, group: str) -> Any:
-    """The stage of one group, built from its checked options; ValueError as `options_of`."""
+    """The stage of one group, built from its checked options; raises ValueError as `options_of` does."""
     return hydra.utils.instantiate(options_of(config, group), _convert_="all")
 
 
 def options_of(config: DictConfig, group: str) -> Any:
-    """The options of one group as plain values: resolved, checked, 0 for a float written as 0.0.
+    """The options of one group as plain values, resolved and checked; 0 for a float becomes 0.0.
 
     Raises: ValueError that names the key, what was found and what was expected.
     """
@@ -95,7 +95,7 @@ def _is_allowed(module: str) -> bool:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """A message that names the nearest keys there are."""
+    """A message that names the closest known keys."""
     nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     group = key.rpartition(".")[0]
     near = [name for name in known if name.startswith(f"{group}.")] if group else known

@@ -39,13 +39,13 @@ _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or fals
 
 
 def check_value(key: str, value: Any, annotation: Any) -> Any:
-    """The value, whole numbers for a float as float; ValueError unless the annotation of its parameter allows it.
+    """The value, as a float if the annotation asks for one; ValueError if the annotation of its parameter forbids it.
 
     Args:
         key: the configuration key as the user types it.
         value: a plain value, list or mapping.
         annotation: int, float, str, bool, None, `Literal`, `Annotated` with `Within`, a union, `Sequence` or
-            `Mapping` of these; anything else is not checked here.
+            `Mapping` of these; other annotations are not checked.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     check = _CHECKS.get(origin, _check_plain)

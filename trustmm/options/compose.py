@@ -1,4 +1,4 @@
-"""The configuration of a job from words of the command line, without a command line."""
+"""The configuration of a job from the words of a command line, without running one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ def compose_job(words: Sequence[str], name: str = "config") -> tuple[DictConfig,
     """The configuration without Hydra's node, and the option chosen in each group.
 
     Args:
-        words: overrides, ``backbone=mgcn``.
-        name: of the YAML file that it starts from.
+        words: overrides, such as ``backbone=mgcn``.
+        name: name of the YAML file to start from.
 
-    Raises: ValueError for an unknown key or option, which names the nearest ones.
+    Raises: ValueError for an unknown key or option; the message names the closest ones.
     """
     register()
     try:

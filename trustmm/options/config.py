@@ -1,4 +1,4 @@
-"""The frame of a configuration: which groups and keys there are, and where the YAML files live."""
+"""The frame of a configuration: its groups and keys, and the location of the YAML files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from trustmm.options.ranges import use_exact_ranges
 from trustmm.store.digest import digest
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
-"""Groups whose options are built, in order of a job."""
+"""Groups whose options are built, in the order of a job."""
 
 
 @dataclass
 class JobConfig:
     """Top level of a configuration. A group's keys are those of its option's constructor, see `build`.
 
-    Types are checked by `build_stages`, which takes ``resume=5`` for a mistake where OmegaConf would see true.
+    `build_stages` checks types: it refuses ``resume=5``, which OmegaConf would read as true.
     """
 
     dataset: Any = MISSING
@@ -40,7 +40,7 @@ class JobConfig:
 
 @dataclass
 class RectifyConfig(JobConfig):
-    """Top level of `trustmm.cli.rectify`: a job's, and where the folder goes."""
+    """Top level of `trustmm.cli.rectify`: that of a job, and the output folder."""
 
     out: str | None = None
 
@@ -52,7 +52,7 @@ def config_folder() -> Path:
 
 
 def register() -> None:
-    """Tell Hydra the schema, the nodes that take any name, the resolver that names a sweep, and how ranges count."""
+    """Register the schema, nodes that accept any name, the resolver that names a sweep, and exact ranges with Hydra."""
     use_exact_ranges()
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
@@ -70,6 +70,6 @@ def _open_node(name: str) -> DictConfig:
 
 
 def _sweep_id(overrides: list[str], config_name: str = "config") -> str:
-    """Name of a sweep: the same command, in any order of its arguments, is the same sweep; a template leads."""
+    """Name of a sweep, beginning with its template. The order of a command's arguments makes no difference."""
     name = digest(sorted(overrides))[:12]
     return name if config_name == "config" else f"{config_name}-{name}"

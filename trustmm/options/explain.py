@@ -1,4 +1,4 @@
-"""Hydra's errors in the words of somebody who mistyped a key or a value."""
+"""Hydra's errors, reworded for a user who mistyped a key or a value."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ from trustmm.options.config import STAGES, config_folder, register
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Hydra's error in the words of somebody who mistyped a key or value; other messages stay."""
+    """Hydra's error, reworded for a user who mistyped a key or a value; other messages are returned unchanged."""
     message = " ".join(str(error).split("\nConfig search path:")[0].split())
     option = re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)$", message)
     if option is not None:
@@ -33,14 +33,14 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 
 def unknown_option(group: str, option: str, known: list[str]) -> str:
-    """A message that names the nearest options of a group."""
+    """A message that names the closest options of a group."""
     nearest = difflib.get_close_matches(option, known, n=2, cutoff=0.6)
     near = f"did you mean {' or '.join(f'{group}={name}' for name in nearest)}? " if nearest else ""
     return f"unknown option {group}={option}; {near}available: {', '.join(known)}"
 
 
 def _composed(arguments: list[str], *, hydra: bool) -> DictConfig:
-    """The configuration with the groups that the command line chose, as far as they are there."""
+    """The configuration with the groups that the command line chose, as far as they exist."""
     register()
     GlobalHydra.instance().clear()
     groups = {*STAGES, "hydra/launcher", "hydra/sweeper"}

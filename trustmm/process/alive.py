@@ -1,4 +1,4 @@
-"""Whether a process that left its mark still lives: a number alone is given again, after a reboot to anybody."""
+"""Whether the process that left a mark is alive. Its number alone is not enough, since numbers are reused."""
 
 import os
 import socket
@@ -9,15 +9,15 @@ from typing import Any
 
 
 def mark() -> dict[str, str]:
-    """This process: host, boot of the host, number, and when it started, in ticks since the boot."""
+    """This process: host, boot of the host, number, and start time in ticks since the boot."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "boot": _boot(), "pid": str(pid), "started": _started(pid) or ""}
 
 
 def is_dead(found: Mapping[str, Any]) -> bool:
-    """Whether the process of a `mark` has surely ended: of another host nothing is known.
+    """Whether the process of a `mark` has certainly ended; nothing is known about processes on other hosts.
 
-    A mark of an earlier version has host and pid only, and is judged by these.
+    A mark of an earlier version has only host and pid, and is judged by these.
     """
     pid = str(found.get("pid", ""))
     if found.get("host") != socket.gethostname() or not pid.isdigit():
@@ -43,7 +43,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Field 22 of ``/proc/PID/stat``; the second, the name, may hold blanks and parentheses."""
+    """Field 22 of ``/proc/PID/stat``; field 2, the name, may contain blanks and parentheses."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):

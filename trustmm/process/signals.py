@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, so that a killed job can say so before it goes."""
+"""Turns SIGTERM into an exception, so that a killed job can record its end."""
 
 import signal
 import threading
@@ -10,19 +10,19 @@ from typing import NoReturn
 _TERM, _INT = signal.SIGTERM, signal.SIGINT
 _reasons: list[str] = []
 GOES_ON = "repeat the command to continue where it stopped"
-"""What an interrupted command says last."""
+"""The last words of an interrupted command."""
 
 
 class Terminated(BaseException):
-    """The process was asked to end; like KeyboardInterrupt, no `except Exception` swallows it."""
+    """The process was asked to end. As with KeyboardInterrupt, no `except Exception` catches it."""
 
 
 @contextmanager
 def termination_as_exception() -> Iterator[None]:
-    """Raise `Terminated` in the main thread when SIGTERM arrives; the handler from before returns at the end.
+    """Raise `Terminated` in the main thread when SIGTERM arrives; the previous handler is restored at the end.
 
-    Only the first signal raises: schedulers repeat it, and the second must not interrupt the cleaning up after the
-    first. Does nothing outside the main thread, where Python installs no handlers.
+    Only the first signal raises: schedulers repeat it, and the second must not interrupt the clean-up after the first.
+    Does nothing outside the main thread, where Python installs no handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -41,9 +41,9 @@ def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C wait for the end of the block: an exception inside a transaction leaves its lock held.
+    """Delay SIGTERM and Ctrl-C until the end of the block: an exception inside a transaction would leave its lock held.
 
-    Does nothing outside the main thread, where no signal arrives.
+    Does nothing outside the main thread, which receives no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -60,5 +60,5 @@ def signals_wait() -> Iterator[None]:
 
 
 def explain_termination(reason: str) -> None:
-    """Say why a SIGTERM that follows comes, for whoever reads the exception's message."""
+    """Give the reason for a SIGTERM that is about to follow; it becomes the exception's message."""
     _reasons.append(reason)

@@ -1,6 +1,6 @@
-"""How many threads a process computes with, said before numpy, torch or any BLAS is loaded. Imports nothing heavy.
+"""Sets the number of threads of a process before numpy, torch or a BLAS is loaded, and imports nothing heavy.
 
-A library reads its variable once, when it is loaded: too late is never. `bound` then holds what was loaded anyhow.
+A library reads its variable only once, when it is loaded. `bound` limits libraries that have already been loaded.
 """
 
 import os
@@ -10,17 +10,17 @@ VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS
 
 
 def variables(threads: int) -> Mapping[str, str]:
-    """What tells every library the number of threads."""
+    """Environment variables that set the number of threads of the libraries."""
     return dict.fromkeys(VARIABLES, str(threads))
 
 
 def announce(threads: int) -> None:
-    """Tell the libraries that this process has yet to load."""
+    """Set the number of threads for libraries that are loaded later."""
     os.environ.update(variables(threads))
 
 
 def bound(threads: int) -> None:
-    """Hold the libraries that are loaded, torch among them, to this number from now on."""
+    """Limit the libraries that are already loaded, including torch, to this number from now on."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -30,5 +30,5 @@ def bound(threads: int) -> None:
 
 
 def slurm_share() -> int:
-    """Cores that Slurm gave to this process."""
+    """Number of cores that Slurm gave to this process."""
     return min(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), len(os.sched_getaffinity(0)))

@@ -1,1 +1,1 @@
-"""Numbers that a conclusion rests on: intervals over seeds, paired differences, tests that are read again and again."""
+"""The statistics behind conclusions: intervals over seeds, paired differences, and sequential tests."""

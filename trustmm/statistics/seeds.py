@@ -1,6 +1,6 @@
-"""Honest numbers: the seed is the unit of inference, differences are paired.
+"""Inference over seeds: the seed is the unit, and differences are paired.
 
-A seed is one training (and, where tied, one draw of the corruption). Users are not repetitions of it: a model trained
+A seed is one training (and, where tied, one draw of the corruption). Users are not replicates: a model that is trained
 again with another seed differs from itself by more than a test over users allows for.
 """
 
@@ -13,28 +13,28 @@ from scipy import stats
 
 # Shapes: S seeds, U users, D draws of the bootstrap.
 BOOTSTRAP_FROM = 5
-"""Fewest seeds that a bootstrap over seeds makes sense for."""
+"""Smallest number of seeds for which a bootstrap over seeds makes sense."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate over seeds with its interval."""
+    """An estimate over seeds, with its interval."""
 
     estimate: float
     low: float
-    """-inf where one seed says nothing about the spread."""
+    """-inf with a single seed, which says nothing about the spread."""
     high: float
     p: float
-    """Two-sided p of "no effect"; 1 where there is one seed only."""
+    """Two-sided p value of "no effect"; 1 with a single seed."""
     num_seeds: int
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's width."""
+        """Half the width of the interval."""
         return (self.high - self.low) / 2
 
     def one_of(self, number: int, *, level: float = 0.95) -> "Interval":
-        """The interval as wide as one of `number` must be for all to cover at the level (Bonferroni)."""
+        """This interval, widened so that `number` such intervals cover simultaneously at the level (Bonferroni)."""
         if self.num_seeds < 2:
             return self
         narrow, wide = (stats.t.ppf(1 - (1 - level) / 2 / n, self.num_seeds - 1) for n in (1, number))
@@ -43,13 +43,13 @@ class Interval:
 
 
 def over_seeds(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Mean over seeds and its t interval; paired where the values are differences of the same seed.
+    """Mean over seeds and its t interval; a paired one if the values are differences within seeds.
 
     Args:
         values: one per seed, (S,), finite.
-        level: of the interval.
+        level: confidence level of the interval.
 
-    Raises: ValueError for no or non-finite values.
+    Raises: ValueError if there are no values, or non-finite ones.
     """
     values_S = np.asarray(values, dtype=np.float64)
     if not len(values_S) or not np.isfinite(values_S).all():
@@ -70,16 +70,17 @@ def _t_interval(mean: float, error: float, size: int, level: float) -> Interval:
 def crossed_bootstrap(
     differences_SU: ArrayLike, rng: np.random.Generator, *, num_draws: int = 1000, level: float = 0.95
 ) -> Interval | None:
-    """Interval for new seeds *and* new users: both are drawn anew, independently (Owen 2007, the pigeonhole bootstrap).
+    """Interval for new seeds *and* new users, both resampled independently (Owen 2007, the pigeonhole bootstrap).
 
-    The bootstrap gives the standard error, widened by sqrt(S / (S - 1)) because S drawn seeds vary less than S new
-    ones, and the t distribution of S - 1 degrees the quantile: with a handful of seeds, percentiles are too narrow.
+    The bootstrap gives the standard error, multiplied by sqrt(S / (S - 1)) because S resampled seeds vary less than S
+    new ones. The quantile is that of the t distribution with S - 1 degrees of freedom, since percentiles are too narrow
+    with a handful of seeds.
 
     Args:
         differences_SU: paired differences by seed and user, (S, U).
-        rng: of the draws.
+        rng: stream for the draws.
         num_draws: D.
-        level: of the interval.
+        level: confidence level of the interval.
 
     Returns: None with fewer than `BOOTSTRAP_FROM` seeds.
     """
@@ -97,14 +98,14 @@ def crossed_bootstrap(
 
 
 def per_user_p(differences_U: ArrayLike) -> float:
-    """Two-sided p of a paired t test over the users of one seed: about this trained pair only, decides no claim."""
+    """Two-sided p value of a paired t test over the users of one seed. It concerns this trained pair only."""
     values_U = np.asarray(differences_U, dtype=np.float64)
     error = values_U.std(ddof=1) / np.sqrt(len(values_U))
     return float(2 * stats.t.sf(abs(values_U.mean()) / error, len(values_U) - 1)) if error > 0 else 1.0
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """P values adjusted for their number (Holm 1979): reject where the adjusted one is below the level."""
+    """P values adjusted for their number (Holm 1979): reject if the adjusted value is below the level."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     factors = np.arange(len(p), 0, -1)
@@ -114,7 +115,7 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def area_under_curve(etas: ArrayLike, values: ArrayLike) -> float:
-    """Mean height of a curve over eta: the trapezoid area over the width; equal to the value of a flat curve.
+    """Mean height of a curve over eta: its trapezoidal area divided by its width; for a flat curve, its value.
 
     Args:
         etas: at least two, increasing.
@@ -127,7 +128,7 @@ def area_under_curve(etas: ArrayLike, values: ArrayLike) -> float:
 
 
 def relative_drop(first: float, last: float) -> float:
-    """Share of the first value that is lost at the last: 0 nothing, 1 everything, below 0 a gain."""
+    """Share of the first value that is lost at the last one: 0 nothing, 1 everything, below 0 a gain."""
     return (first - last) / first if first else float("nan")
 
 

@@ -1,10 +1,10 @@
-"""Seeds one look at a time: a paired t test that may be read at every look, and an e-process for any number of them.
+"""Sequential tests over seeds: a paired t test with declared looks, and an e-process for any number of seeds.
 
-`Looks` says at which numbers of seeds a comparison is read. One constant nominal level holds for all of them (Pocock
-1977); the null distribution of the least p value over the looks comes from a simulation of the very t statistics, so
-that the error over all looks is what was asked for, with any number of seeds, and a comparison that stops early has a p
-value of its own (the chance of a least p at or below the one seen). `e_value` needs no looks declared: a study that is
-prolonged later reads it whenever it likes (Wang and Ramdas, "Anytime-valid t-tests and confidence sequences for
+`Looks` declares the numbers of seeds at which a comparison is tested. The same nominal level applies at all of them
+(Pocock 1977). The null distribution of the smallest p value over the looks comes from a simulation of the t statistics
+themselves, so the error over all looks is as requested for any number of seeds. A comparison that stops early has a p
+value of its own: the chance of a smallest p at or below the one observed. `e_value` needs no declared looks, so a study
+that is extended later may read it at any time (Wang and Ramdas, "Anytime-valid t-tests and confidence sequences for
 Gaussian means with unknown variance", 2023, the Gaussian mixture; Ville's inequality).
 """
 
@@ -19,26 +19,26 @@ from scipy import stats
 # Shapes: S seeds, L looks, D draws of a simulation.
 State = Literal["better", "worse", "equivalent", "futile", "undecided"]
 LEVELS = 2000
-"""Quantiles of the null distribution that are kept, even in the logarithm."""
+"""Number of quantiles of the null distribution that are kept, evenly spaced in the logarithm."""
 
 
 @dataclass(frozen=True)
 class Looks:
-    """When a comparison is read, and how often the least p value of all looks falls how low by chance alone."""
+    """When a comparison is tested, and the distribution of the smallest p value over all looks under the null."""
 
     at: tuple[int, ...]
     """Numbers of seeds, increasing, at least 2."""
     sided: Literal[1, 2]
     least_p: NDArray[np.float64]
-    """Quantiles of the least p value over all looks under the null, at `chance`."""
+    """Quantiles of the smallest p value over all looks under the null, at `chance`."""
     chance: NDArray[np.float64]
 
     def nominal(self, alpha: float) -> float:
-        """The level of each look that makes `alpha` of all: reject where a look's own p is below."""
+        """The level of each look that gives `alpha` over all looks: reject if the p value of a look is below it."""
         return float(np.interp(alpha, self.chance, self.least_p))
 
     def p(self, values_S: ArrayLike) -> float:
-        """P value of a comparison that was read at all looks up to len(values): valid wherever it stopped.
+        """P value of a comparison that was tested at all looks up to len(values); valid wherever it stopped.
 
         Args:
             values_S: paired differences by seed, in the order in which they were drawn.
@@ -48,15 +48,15 @@ class Looks:
 
 
 def looks(at: Sequence[int], rng: np.random.Generator, *, sided: Literal[1, 2] = 2, num_draws: int = 100_000) -> Looks:
-    """Simulate the null: seeds drawn from one normal distribution of unknown width around 0.
+    """Simulate the null: seeds drawn from a normal distribution of unknown width around 0.
 
     Args:
-        at: numbers of seeds at which the comparison is read.
-        rng: of the simulation.
-        sided: 2, or 1 where only a gain counts.
-        num_draws: D; the level at 5 % is then exact to about 0.0002.
+        at: numbers of seeds at which the comparison is tested.
+        rng: stream for the simulation.
+        sided: 2, or 1 if only a gain counts.
+        num_draws: D; by default, the level at 5 % is exact to about 0.0002.
 
-    Raises: ValueError unless the looks increase from 2 or more.
+    Raises: ValueError unless the looks increase and start at 2 or more.
     """
     if not at or at[0] < 2 or any(later <= first for first, later in zip(at, at[1:], strict=False)):
         raise ValueError(f"looks must be increasing numbers of seeds, the first at least 2, got {list(at)}")
@@ -80,7 +80,7 @@ def _least_p(at: Sequence[int], rng: np.random.Generator, sided: int, num_draws:
 
 
 def look_p(values_S: ArrayLike, sided: Literal[1, 2] = 2) -> float:
-    """P value of one look by itself: a paired t test; 1 where all differences are 0."""
+    """P value of one look by itself: a paired t test; 1 if all differences are 0."""
     values = np.asarray(values_S, dtype=np.float64)
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     if error == 0:
@@ -90,7 +90,7 @@ def look_p(values_S: ArrayLike, sided: Literal[1, 2] = 2) -> float:
 
 
 def repeated_interval(values_S: ArrayLike, level: float) -> tuple[float, float]:
-    """Interval of the mean difference that covers it at all looks together, for a nominal `level` of each look."""
+    """Interval of the mean difference that covers simultaneously at all looks, for the nominal `level` of a look."""
     values = np.asarray(values_S, dtype=np.float64)
     if len(values) < 2:
         return -np.inf, np.inf
@@ -104,7 +104,7 @@ def e_value(values_S: ArrayLike, *, width: float = 1.0) -> float:
     .. math::  e_n = \sqrt{\tfrac{c}{n + c}}
                \Bigl(\tfrac{(n + c) V}{(n + c) V - S^2}\Bigr)^{n / 2}, \qquad S = \sum x, \; V = \sum x^2
 
-    Reject where it reaches 1 / alpha, now or at any later time.
+    Reject if it reaches 1 / alpha, now or at any later time.
 
     Args:
         values_S: paired differences by seed.
@@ -121,14 +121,14 @@ def e_value(values_S: ArrayLike, *, width: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class Question:
-    """What a comparison asks."""
+    """The question that a comparison asks."""
 
     alpha: float
     """Chance of a false verdict over all looks, for this comparison."""
     margin: float
-    """Differences within -margin and margin count as none; 0 asks for no equivalence."""
+    """Differences between -margin and margin count as none; with 0, equivalence is not tested."""
     futility: float = 0.1
-    """A comparison ends as futile where the chance of any verdict at the looks that are left is below this."""
+    """A comparison ends as futile if the chance of any verdict at the remaining looks is below this."""
 
 
 @dataclass(frozen=True)
@@ -138,25 +138,26 @@ class Reading:
     state: State
     estimate: float
     low: float
-    """Of the repeated interval."""
+    """Lower end of the repeated interval."""
     high: float
     p: float
-    """Over all looks so far, see `Looks.p`."""
+    """P value over all looks so far, see `Looks.p`."""
     e: float
     chance: float
-    """Of a verdict at the looks that are left, should the seeds to come be like those there are; NaN once decided."""
+    """Chance of a verdict at the remaining looks, if future seeds are like those so far; NaN once decided."""
 
 
 def read(values_S: ArrayLike, when: Looks, question: Question, rng: np.random.Generator) -> Reading:
     """What a comparison says at the look that it has reached.
 
-    "equivalent" takes the whole repeated interval within the margin, "better" and "worse" an interval beside 0.
+    "equivalent" requires the whole repeated interval within the margin, "better" and "worse" an interval that
+    excludes 0.
 
     Args:
-        values_S: paired differences by seed; as many as one of the looks asks for.
+        values_S: paired differences by seed; their number is that of one of the looks.
         when: the looks.
         question: levels and margin.
-        rng: of the look into the future, which decides futility only.
+        rng: stream for the forecast, which decides futility only.
     """
     values = np.asarray(values_S, dtype=np.float64)
     level = when.nominal(question.alpha)
@@ -179,7 +180,7 @@ def _state(low: float, high: float, significant: bool, mean: float, margin: floa
 def _chance(
     values: NDArray[np.float64], when: Looks, question: Question, level: float, rng: np.random.Generator
 ) -> float:
-    """Share of futures with a verdict: mean and spread drawn from what the seeds so far allow, then new seeds."""
+    """Share of simulated futures with a verdict: mean and spread are drawn given the seeds so far, then new seeds."""
     n, left, draws = len(values), [look for look in when.at if look > len(values)], 500
     spread_D = values.std(ddof=1) * np.sqrt((n - 1) / rng.chisquare(n - 1, draws))
     mean_D = values.mean() + spread_D / np.sqrt(n) * rng.standard_normal(draws)

@@ -1,1 +1,1 @@
-"""What is kept on disk: digests, files, the cache, identities, folders of jobs and sweeps. No torch."""
+"""Everything that is kept on disk: digests, files, the cache, identities, folders of jobs and sweeps. No torch."""

@@ -1,7 +1,7 @@
-"""A folder of arrays keyed by content: what determines a value is hashed, never named.
+"""A folder of arrays keyed by content: the key is a hash of everything that determines a value, never a name.
 
-An entry says, beside its arrays, which key it is for and which environment computed it: one key may have other last
-digits on another machine, and whoever uses the entry is to know.
+Besides its arrays, an entry records its key and the environment that computed it: on another machine the last digits
+may differ, and whoever uses the entry should know.
 """
 
 import json
@@ -27,7 +27,7 @@ from trustmm.store.room import evict
 log = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 ABOUT = "about.json"
-"""Name, within an entry, of what is known of it: ``key`` and ``environment``."""
+"""Name of an entry's metadata, ``key`` and ``environment``, within the entry."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -38,7 +38,7 @@ class Handed:
     kind: str
     key: str
     environment: Mapping[str, str]
-    """Of a process that computed it: one that was continued elsewhere is handed over once for each."""
+    """Environment of a process that computed it; an entry that was continued elsewhere is listed once for each."""
 
 
 def recorded(handed: Sequence[Handed]) -> list[dict[str, Any]]:
@@ -51,16 +51,16 @@ class Cache:
     """Arrays computed once per content, shared by parallel jobs.
 
     Args:
-        folder: where entries live as ``KIND/KEY.npz``; None computes every time.
-        limit: bytes that the folder may have; entries least recently used go first. None is no limit.
-        environment: of this process, recorded with the entries that it computes.
+        folder: holds entries as ``KIND/KEY.npz``; None computes every time.
+        limit: largest size of the folder in bytes; the least recently used entries go first. None is no limit.
+        environment: environment of this process, recorded with the entries that it computes.
     """
 
     folder: Path | None
     limit: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     handed: list[Handed] = field(default_factory=list, init=False)
-    """What was given out so far."""
+    """The entries handed out so far."""
 
     def arrays(
         self,
@@ -70,13 +70,13 @@ class Cache:
         *,
         before: Callable[[], Sequence[Mapping[str, str]]] = tuple,
     ) -> Arrays:
-        """The entry for `key`, computed under a lock if nobody has it yet, or only a damaged one.
+        """The entry for `key`, computed under a lock if it is missing or damaged.
 
         Args:
             kind: a word for the log and the folder, such as "prior".
             key: everything that determines the value: inputs by `digest`, options, the code's digest.
-            compute: called at most once per content, whatever the number of processes, while the entry is kept.
-            before: asked after `compute` for other environments that had a part in it, such as those of a checkpoint.
+            compute: called at most once per content while the entry is kept, whatever the number of processes.
+            before: called after `compute` for other environments that took part, such as those of a checkpoint.
         """
         path = self.path(kind, key)
         if path is None:
@@ -99,11 +99,11 @@ class Cache:
         return found
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
-        """Where the entry for `key` is or will be, whatever the modules of its classes; None where nothing is kept."""
+        """The path of the entry for `key`, independent of the modules of its classes; None if nothing is kept."""
         return None if self.folder is None else self.folder / kind / f"{digest(placeless(dict(key)))}.npz"
 
     def _read(self, kind: str, path: Path, key: Mapping[str, Any]) -> Arrays | None:
-        """The entry as it was kept; None where there is none, or one that cannot be used and is set aside."""
+        """The stored entry; None if there is none, or if it cannot be used, in which case it is renamed."""
         try:
             entry, about = _read_npz(path)
             os.utime(path)  # the time of its last use
@@ -152,7 +152,7 @@ def _read_npz(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
 
 
 def _check_sizes(handle: Any, size: int) -> None:
-    """ValueError unless every array is as large as its bytes in the file: nothing here unpacks to more than it is."""
+    """Raise ValueError unless every array is as large as its bytes in the file, so that nothing expands on reading."""
     with zipfile.ZipFile(handle) as archive:
         members = archive.infolist()
         packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
@@ -180,5 +180,5 @@ def _write_npz(path: Path, entry: Arrays, about: Mapping[str, Any]) -> None:
 
 
 def _as_json(key: Mapping[str, Any]) -> dict[str, Any]:
-    """A key as it comes back from an entry."""
+    """A key in the form in which it is read back from an entry."""
     return dict(json.loads(json.dumps(dict(key))))

@@ -1,4 +1,4 @@
-"""What a value is, as a hash: equal contents have equal digests, whatever they are called."""
+"""Hashes of values: equal contents have equal digests, whatever they are called."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 def digest(value: Any) -> str:
     """Hash of a nested value of mappings, sequences, scalars and arrays: 32 hexadecimal digits.
 
-    Arrays count with dtype, shape and bytes; mappings without their order.
+    The digest of an array covers dtype, shape and bytes; the order of mappings does not matter.
 
     Raises: TypeError for any other type, so that nothing is hashed by its address.
     """

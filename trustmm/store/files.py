@@ -1,4 +1,4 @@
-"""Files that several processes share: locks that die with their holder, and writes that are whole or absent.
+"""Files that several processes share: locks that end with their holder, and writes that are complete or absent.
 
 No file is opened through a symbolic link: in a folder that others may write to, a link could lead anywhere.
 """
@@ -16,11 +16,11 @@ from typing import IO, Any
 
 log = logging.getLogger(__name__)
 DAMAGED = ".damaged"
-"""Added to the name of a file that could not be read and was set aside."""
+"""Suffix for a file that could not be read and was renamed."""
 
 
 def open_no_link(path: Path, mode: str) -> IO[Any]:
-    """`open`, but of a symbolic link an OSError; a new file has the rights that the umask leaves."""
+    """`open`, but with an OSError for a symbolic link; a new file gets the permissions that the umask leaves."""
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -36,12 +36,12 @@ def refuse_link(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, holder: str = "", on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock file at `path`, waiting for whoever has it; the lock ends with its process, however that dies.
+    """Hold the lock file at `path`, after waiting for its holder; the lock ends with its process, however that dies.
 
     Args:
         path: the file, created if absent.
-        holder: who we are, for those who wait.
-        on_wait: told who has the lock, if somebody has.
+        holder: name of this process, for those that wait.
+        on_wait: called with the holder's name if the lock is taken.
     """
     with open_no_link(path, "a+") as handle:
         try:
@@ -52,14 +52,14 @@ def locked(path: Path, *, holder: str = "", on_wait: Callable[[str], None] | Non
                 on_wait(handle.read() or "another process")
             fcntl.flock(handle, fcntl.LOCK_EX)
         os.ftruncate(handle.fileno(), 0)
-        with suppress(OSError):  # on a full disk a lock holds without its holder's name
+        with suppress(OSError):  # on a full disk, a lock works without its holder's name
             os.write(handle.fileno(), holder.encode())
         yield
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends, and vanishes when it fails.
+    """A temporary path beside `path` that replaces it when the block ends, and is removed when the block fails.
 
     Raises: OSError that names `path`, such as "No space left on device".
     """
@@ -76,7 +76,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError of the block without a file's name gets `path`: a full disk says so of no file."""
+    """Add `path` to an OSError without a file name: a full disk is reported without one."""
     try:
         yield
     except OSError as error:
@@ -86,11 +86,11 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path, is_valid: Callable[[Any], bool]) -> Any | None:
-    """The values of one of our own files; None where there is none, or a damaged one, which is then set aside.
+    """The values of one of trustmm's own files; None if it is missing or damaged. A damaged file is renamed.
 
     Args:
-        path: of the file.
-        is_valid: whether the values are what the file holds.
+        path: the file.
+        is_valid: whether the values have the expected form.
     """
     try:
         plain = json.loads(path.read_bytes())
@@ -106,7 +106,7 @@ def read_json(path: Path, is_valid: Callable[[Any], bool]) -> Any | None:
 
 
 def set_aside(path: Path, why: str) -> None:
-    """Rename a file that cannot be used to ``NAME.damaged`` and say so in one line; it will be made anew."""
+    """Rename an unusable file to ``NAME.damaged`` and log this in one line; the file will be written again."""
     aside = path.with_name(path.name + DAMAGED)
     os.replace(path, aside)
     log.warning("%s is damaged (%s): renamed to %s and written again", path, why, aside.name)

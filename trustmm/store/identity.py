@@ -42,9 +42,9 @@ class DataIdentity(NamedTuple):
 
 
 def describe(stage: Any) -> Any:
-    """Options of a built stage as plain values: its class and fields, or what its method `identity` returns.
+    """Options of a built stage as plain values: its class and fields, or the result of its method `identity`.
 
-    A whole number is an integer, however it was typed: ``eta=0`` and ``eta=0.0`` are one job.
+    A whole number becomes an integer, however it was typed: ``eta=0`` and ``eta=0.0`` are one job.
 
     Raises: TypeError for a value that has no plain form.
     """
@@ -79,7 +79,7 @@ def targets(description: Any) -> list[str]:
 
 
 def placeless(description: Any) -> Any:
-    """A description in which a class is named by package and name: moving its module changes nothing."""
+    """A description that names classes by package and name, so that moving a module changes nothing."""
     if isinstance(description, Mapping):
         named = {key: placeless(value) for key, value in description.items()}
         return named | {"_target_": class_name(named["_target_"])} if "_target_" in named else named
@@ -92,7 +92,7 @@ def class_name(target: str) -> str:
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Where two identities or cache keys differ, "option backbone.k: 10, now 5", with both values."""
+    """The differences between two identities or cache keys, each with both values: "option backbone.k: 10, now 5"."""
     before, now = (dict(_leaves(placeless(dict(facts)))) for facts in (expected, found))
     keys = [key for key in (*before, *(key for key in now if key not in before)) if key != "job_id"]
     changed = [key for key in keys if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
@@ -117,10 +117,10 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def code_digest(*modules: str) -> str:
-    """Hash of the code of these modules and of all modules of this package and of plugins that they import.
+    """Hash of the code of these modules, and of all modules of this package and of plugins that they import.
 
-    Only a change that can move a number counts: comments, docstrings, layout and annotations' imports do not, nor
-    where a module lies. What a module holds is looked at once, when it is first asked for; `remember_code` asks early.
+    Only changes that can move a number count: comments, docstrings, layout, imports for annotations and the location of
+    a module do not. A module is read once, when it is first needed; `remember_code` reads it early.
     """
     state = hashlib.blake2b(digest_size=16)
     for code in sorted({_code(name)[0] for name in _closure(modules)} - {""}):
@@ -129,12 +129,12 @@ def code_digest(*modules: str) -> str:
 
 
 def remember_code(*modules: str) -> None:
-    """Keep the code of these modules as it is now, just imported: what is edited later runs in other processes."""
+    """Record the code of these modules as just imported; later edits affect other processes only."""
     code_digest(*modules)
 
 
 def _closure(modules: Sequence[str]) -> set[str]:
-    """The modules and what they import; diagnostics are not followed to."""
+    """The modules and everything that they import, except diagnostics."""
     seen: set[str] = set()
     waiting = list(modules)
     left_out = (PLUMBING | set(DIAGNOSTICS.values())) - set(modules)
@@ -154,10 +154,10 @@ def _is_module(name: str) -> bool:
 
 @functools.cache
 def _code(module: str) -> tuple[str, list[str]]:
-    """What a module does, as text, and the modules of this package that it imports for it.
+    """The code of a module as text, and the modules of this package that it imports.
 
-    The names that it imports stand in place of the lines that say from where. The text is empty where there is nothing,
-    as in a package that only holds modules.
+    Import lines are replaced by the imported names, without their origin. The text is empty if there is no code, as in
+    a package that only holds modules.
     """
     tree = ast.parse(_read(module))
     _keep(tree, lambda line: not _is_text(line) and not _is_for_types(line))
@@ -202,7 +202,7 @@ def _is_for_types(node: Any) -> bool:
 
 
 def _plain_dump(node: Any) -> str:
-    """A tree as text that every Python writes alike: what a version adds to a node is empty, and left out."""
+    """A syntax tree as text, the same in every Python version: empty fields, which versions add, are left out."""
     if isinstance(node, ast.AST):
         if isinstance(node, ast.JoinedStr):
             node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]

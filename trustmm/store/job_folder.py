@@ -35,14 +35,14 @@ SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "best_epoch": int,
     "epochs": int,
 }
-"""What every ``result.json`` holds, and of which kind; there may be more."""
+"""The entries that every ``result.json`` has, and their types; there may be more."""
 WEIGHTS = "model.npz"
-"""Best weights of the backbone, where they are kept."""
+"""Best weights of the backbone, if they are kept."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The summary of a finished job and where it lies."""
+    """The summary of a finished job, and its folder."""
 
     folder: Path
     summary: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Stored:
 
 
 def read_result(folder: Path, job_id: str) -> Stored | None:
-    """The finished job in `folder`, or None if there is none that can be used; one that cannot is named in the log."""
+    """The finished job in `folder`; None if there is no usable one. The log names an unusable one."""
     summary = read_json(folder / RESULT, is_summary)
     if summary is None:
         return None
@@ -87,7 +87,7 @@ def is_summary(plain: Any) -> bool:
 
 
 def check_summary(summary: Any) -> None:
-    """ValueError unless this has everything that `SCHEMA` lists, and the metrics that every reader shows."""
+    """Raise ValueError unless this has everything that `SCHEMA` lists, and the metrics that every reader shows."""
     if not isinstance(summary, Mapping):
         raise ValueError(f"expected a mapping, got {type(summary).__name__}")
     for key, kind in SCHEMA.items():
@@ -110,10 +110,10 @@ def read_stored(folder: Path) -> Stored:
 
 
 def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
-    """What adds an epoch of a stage to ``history.jsonl``: an interrupted job keeps its history.
+    """A function that adds an epoch of a stage to ``history.jsonl``, so that an interrupted job keeps its history.
 
-    The first epoch of a stage takes the place of what an earlier attempt wrote of that stage; stages that are not run
-    again, such as a prior that was finished, keep theirs.
+    The first epoch of a stage replaces what an earlier attempt wrote for that stage. Stages that are not run again,
+    such as a finished prior, keep their lines.
     """
     path = folder / HISTORY
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a history but for a last one that a kill cut short; a damaged file is set aside, none is none."""
+    """The lines of a history, without a truncated last one; a damaged file is renamed, a missing one is empty."""
     path = folder / HISTORY
     try:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -151,10 +151,10 @@ def write_result(folder: Path, summary: Mapping[str, Any], per_user: Mapping[str
 
     Args:
         folder: ``outputs/JOB_ID``.
-        summary: plain finite values: identity, configuration, versions, times and what the job found.
+        summary: plain finite values: identity, configuration, versions, times and results.
         per_user: the evaluated ``users`` and, by ``mask/metric``, their test values.
 
-    Raises: ValueError if the summary is not what `SCHEMA` says.
+    Raises: ValueError if the summary does not match `SCHEMA`.
     """
     check_summary(summary)
     with atomic(folder / "per_user.npz") as path:

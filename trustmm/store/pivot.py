@@ -1,4 +1,4 @@
-"""The results of a sweep by what varied, seeds together."""
+"""The results of a sweep by what varied, averaged over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Pivot:
 
 
 def pivot(rows: Sequence[FinishedCell]) -> Pivot:
-    """Test Recall@10 with the numeric key of most values as columns, seeds together."""
+    """Test Recall@10 with the numeric key of most values as columns, averaged over seeds."""
     axes = varying_options([row.cell for row in rows])
     keys = [key for key in (axes[0] if axes else {}) if key not in SEEDS]
     numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
@@ -39,9 +39,9 @@ def pivot(rows: Sequence[FinishedCell]) -> Pivot:
 
 
 def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
-    """Mean, standard deviation and number of seeds of every line, by step: a hundred times the value of the axis.
+    """Mean, standard deviation and number of seeds of every line, by step (a hundred times the value of the axis).
 
-    Steps are whole numbers in a tracking store: shares become per cent, so that its page draws the curve over eta.
+    Steps in a tracking store are whole numbers. Shares become per cent, so that its page draws the curve over eta.
     """
     found: dict[int, dict[str, float]] = {}
     for (line, column), values in table.values.items():
@@ -55,7 +55,7 @@ def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
 
 
 def params_of(cells: Sequence[str]) -> dict[str, str]:
-    """What varied, with its values in order of appearance, and what all cells share."""
+    """The keys that vary, with their values in order of appearance, and the options that all cells share."""
     varied: dict[str, dict[str, None]] = {}
     for axes in varying_options(cells):
         for key, value in axes.items():

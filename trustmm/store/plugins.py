@@ -1,7 +1,7 @@
-"""Other people's packages: found by the entry point group ``trustmm.plugins``, or named in TRUSTMM_PLUGINS.
+"""Plugins: packages that are found by the entry point group ``trustmm.plugins``, or named in TRUSTMM_PLUGINS.
 
-A plugin's ``conf`` folder joins Hydra's search path, its classes may be targets, its functions kinds of damage and
-metrics, and its code is part of the identity of a job that uses it. Nothing else is imported from outside.
+A plugin's ``conf`` folder is added to Hydra's search path. Its classes may be targets, its functions may be kinds of
+corruption or metrics, and its code is part of the identity of every job that uses it. No other package is imported.
 """
 
 import functools
@@ -16,7 +16,7 @@ GROUP, VARIABLE = "trustmm.plugins", "TRUSTMM_PLUGINS"
 
 
 def packages() -> tuple[str, ...]:
-    """Names of the packages, in order of the alphabet."""
+    """Names of the packages, in alphabetical order."""
     return _packages(os.environ.get(VARIABLE, ""))
 
 
@@ -37,7 +37,7 @@ def names_plugin(path: str) -> bool:
 
 
 def conf_folders() -> list[Path]:
-    """Folders of YAML files that plugins bring.
+    """Folders with the YAML files of plugins.
 
     Raises: ValueError for a package that cannot be imported.
     """

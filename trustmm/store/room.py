@@ -1,4 +1,4 @@
-"""How much room a cache takes, and what goes first when it takes too much."""
+"""The size of a cache, and which entries go first when it becomes too large."""
 
 import re
 import time
@@ -10,9 +10,9 @@ from trustmm.store.files import locked
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 IN_USE = ".lock"
-"""Suffix of the files that processes hold; they are empty, and stay."""
+"""Suffix of lock files; they are empty and are not removed."""
 HALF_WRITTEN = 24 * 3600.0
-"""Seconds after which a file that was never moved into place is what a kill left behind."""
+"""Seconds after which a file that was never moved into place counts as left behind by a killed process."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Kept:
     kind: str
     size: int
     used: float
-    """When it was last used, seconds since the epoch."""
+    """Time of last use, in seconds since the epoch."""
 
 
 def kept(folder: Path) -> list[Kept]:
@@ -42,14 +42,14 @@ def _files(folder: Path) -> Iterator[Kept]:
 
 
 def evict(folder: Path, limit: int, *, keep: Path | None = None) -> Sequence[Path]:
-    """Remove what was least recently used until the rest fits; returns what went.
+    """Remove the least recently used files until the rest fits; returns what was removed.
 
-    One process at a time. A reader that has opened a file goes on reading it; one that comes later computes again.
+    One process at a time does this. A reader that has a file open can finish reading; later readers compute again.
 
     Args:
-        folder: of the cache.
-        limit: bytes.
-        keep: stays, however large.
+        folder: folder of the cache.
+        limit: size in bytes.
+        keep: files that stay, however large.
     """
     with locked(folder / f"room{IN_USE}"):
         files = kept(folder)
@@ -79,6 +79,6 @@ def bytes_of(key: str, value: object) -> int | None:
 
 
 def size_text(size: int) -> str:
-    """Bytes for people: "1.5 GB"."""
+    """A size for human readers: "1.5 GB"."""
     unit = max((name for name in UNITS if size >= UNITS[name]), key=UNITS.__getitem__, default="B")
     return f"{size / UNITS[unit]:.3g} {unit}"

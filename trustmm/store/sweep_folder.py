@@ -1,4 +1,4 @@
-"""The folder of a sweep: which cells have finished as which jobs, and which have not."""
+"""The folder of a sweep: which cells have finished, as which jobs, and which have not."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ STUDY = "study.md"
 
 
 def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) -> None:
-    """Add or replace the line of one cell in ``cells.csv`` (cell, job_id, run_id), also while others do."""
+    """Add or replace the line of one cell in ``cells.csv`` (cell, job_id, run_id); safe while other processes do so."""
     path = sweep_folder / CELLS
     sweep_folder.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock")):
@@ -27,14 +27,14 @@ def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) 
 
 
 def write_failures(sweep_folder: Path, failed: Sequence[tuple[str, str, str, str]]) -> None:
-    """Write ``failed.csv`` (cell, job_id, status, reason) anew: what a repeated command will try again."""
+    """Replace ``failed.csv`` (cell, job_id, status, reason), the jobs that a repeated command tries again."""
     with atomic(sweep_folder / "failed.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerows([("cell", "job_id", "status", "reason"), *failed])
 
 
 def read_cells(sweep_folder: Path) -> list[dict[str, str]]:
-    """The cells of a sweep that have finished so far; a damaged table is set aside, and none is known."""
+    """The cells of a sweep that have finished so far; none if the table is damaged, which is then renamed."""
     path = sweep_folder / CELLS
     if not path.is_file():
         return []
@@ -63,7 +63,7 @@ class FinishedCell:
 
 
 def varying_options(cells: Sequence[str]) -> list[dict[str, str]]:
-    """For each cell its value of every key that the cells do not all share."""
+    """For each cell, the values of the keys in which cells differ."""
     words = [dict(word.lstrip("+").partition("=")[::2] for word in cell.split(" ") if "=" in word) for cell in cells]
     keys = list(dict.fromkeys(key for cell in words for key in cell))
     varying = [key for key in keys if len({cell.get(key, "") for cell in words}) > 1]
