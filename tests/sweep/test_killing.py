@@ -24,7 +24,7 @@ COMMAND = (
 )
 CELLS = 12
 KILLS = int(os.environ.get("TRUSTMM_KILLS", "5"))
-ROUNDS = [min(10, KILLS - first) for first in range(0, KILLS, 10)]
+ROUNDS = [min(5, KILLS - first) for first in range(0, KILLS, 5)]
 """Kills in each folder: every round begins with the first seconds of a first command."""
 
 
@@ -46,7 +46,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def kill_one(sweep: subprocess.Popen[str], draw: random.Random) -> str:
+def moment(folder: Path, below: list[int]) -> str:
+    """How far the command has come."""
+    if (folder / "mlflow.db.partial").exists():
+        return "database being made"
+    if not (folder / "mlflow.db").exists():
+        return "before the database"
+    if not below:
+        return "before the fork server"
+    return "jobs running" if any(folder.glob("outputs/*/result.json")) else "before the first result"
+
+
+def kill_one(sweep: subprocess.Popen[str], folder: Path, draw: random.Random) -> str:
     """One kill at a moment between the first instant and the middle: of the controller or of one process below it."""
     deadline = time.monotonic() + draw.choice([0.2, 1, 3, 6, 12]) * draw.random() * 2
     while time.monotonic() < deadline and sweep.poll() is None:
@@ -55,6 +66,7 @@ def kill_one(sweep: subprocess.Popen[str], draw: random.Random) -> str:
         return "ended"
     below = descendants(sweep.pid)
     target = draw.choice(["controller", "interrupt", "below"]) if below else draw.choice(["controller", "interrupt"])
+    when = moment(folder, below)
     if target == "interrupt":
         os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
     else:
@@ -62,7 +74,7 @@ def kill_one(sweep: subprocess.Popen[str], draw: random.Random) -> str:
             os.kill(sweep.pid if target == "controller" else draw.choice(below), signal.SIGKILL)
         except ProcessLookupError:
             return "ended"
-    return target
+    return f"{target}, {when}"
 
 
 def numbers(folder: Path) -> dict[str, tuple[object, bytes]]:
@@ -99,7 +111,7 @@ def test_all_cells_come_once_and_no_run_stays_running(
     draw, done = random.Random(29 + turn), Counter()
     while sum(done.values()) - done["ended"] < kills and done["ended"] < 3 * kills:
         sweep = start(tmp_path)
-        done[kill_one(sweep, draw)] += 1
+        done[kill_one(sweep, tmp_path, draw)] += 1
         sweep.wait(timeout=300)
     last = start(tmp_path)
     assert last.wait(timeout=900) == 0, (tmp_path / "said").read_text()[-3000:]
