@@ -4,15 +4,18 @@ The Python API is `trustmm.run`, `trustmm.sweep`, `trustmm.rectify`, `trustmm.lo
 loaded when it is first used; see docs/api.md.
 """
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False  # as a type checker wants it; nothing is imported here, where Ctrl-C cannot be caught yet
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 _API = ("Dataset", "Model", "Rectified", "Result", "Results", "load", "rectify", "run", "sweep")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """The name from `trustmm.api`, so that importing the package loads neither torch nor Hydra."""
+    import importlib
+
     if name in ("run", "sweep"):  # rooms of the package, too, which can be called
         return importlib.import_module(f"trustmm.{name}")
     if name in _API:

@@ -1,4 +1,4 @@
-"""``python -m trustmm``, the same as the command ``trustmm``."""
+"""``python -m trustmm`` and the command ``trustmm``: Ctrl-C within the very first imports is one line, too."""
 
 import sys
 

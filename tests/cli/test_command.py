@@ -1,12 +1,17 @@
 import importlib
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from trustmm import __version__
 from trustmm.cli.command import COMMANDS, help_text
+from trustmm.process.signals import GOES_ON
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def trustmm(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -51,3 +56,29 @@ def test_ctrl_c_while_the_interpreter_ends_is_no_traceback(tmp_path: Path) -> No
     code = f"{ending}; import sys; sys.argv = ['trustmm', '--version']; from trustmm.cli.command import entry; entry()"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_is_imported_before_ctrl_c_can_be_caught() -> None:
+    code = "import sys; before = {*sys.modules}; import trustmm; print(*({*sys.modules} - before))"
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.stdout == "trustmm\n"
+
+
+def test_ctrl_c_within_the_first_imports_is_one_line(tmp_path: Path) -> None:
+    code = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "trustmm.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+import trustmm.__main__
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, f"trustmm: interrupted; {GOES_ON}\n")
+
+
+def test_both_ways_to_type_the_command_are_the_one_that_catches_it() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as project:
+        assert tomllib.load(project)["project"]["scripts"] == {"trustmm": "trustmm.__main__:entry"}
