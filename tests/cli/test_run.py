@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd import tmp_path as tmp_path
 from trustmm.tracking.mlflow_run import connect
 
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.odd import tmp_path as tmp_path
 from trustmm.tracking.mlflow_run import connect
 
 TINY = (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd import ALL_SIGNS, SIGNS
 from tests.study.test_search import LINE, DyingController, asked, dies_after, hill
 from tests.sweep.engines import Jobs
 from trustmm.study.options import StudyOptions
@@ -115,7 +116,7 @@ def test_sqlite(tmp_path: Path) -> None:
     assert not (tmp_path / "study.journal").exists()
 
 
-@pytest.mark.parametrize("name", ["a b", "a?b", "50%", "%41", "a#b", "a;b", "a,b", "it's", "größe"])
+@pytest.mark.parametrize("name", [*SIGNS, ALL_SIGNS])
 def test_the_study_lies_in_the_file_that_was_named_whatever_its_folder_is_called(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     folder.mkdir()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd import ALL_SIGNS, SIGNS
 from trustmm.tracking.database import HalfMadeError, database_file, database_url, ensure_database, has_options
 from trustmm.tracking.mlflow import MLflowTracking, TrackingError
 from trustmm.tracking.mlflow_run import connect, load, quiet
 
 ROOT = Path(__file__).resolve().parents[2]
-ODD = ["a b", "a?b", "50%", "%41", "a#b", "a;b", "a,b", "it's", 'say "x"', "größe", "a&b=c"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def publish(typed: str) -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", [*SIGNS, ALL_SIGNS])
 def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
     name: str, absolute: bool, made: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +50,7 @@ def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
     monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map", {})
     typed = f"sqlite:///{folder}/mlflow.db" if absolute else "sqlite:///mlflow.db"
     assert database_file(typed) == folder / "mlflow.db"
+    assert database_file(f"sqlite:///{folder}/made/later.db") == folder / "made" / "later.db"
     if absolute or "%" not in name:
         publish(typed)
     else:  # MLflow keeps an engine for each address, and a relative one is another file elsewhere: a process of its own

@@ -2,11 +2,12 @@
 
 import difflib
 import re
+import shlex
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.options.build import unknown_key
@@ -15,7 +16,12 @@ from trustmm.options.config import STAGES, config_folder, register
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Hydra's error, reworded for a user who mistyped a key or a value; other messages are returned unchanged."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read as a key and a value; {in_quotes(error.override)}"
     message = " ".join(str(error).split("\nConfig search path:")[0].split())
+    several = re.match(r"Ambiguous value for argument '(.*?)' 1\. To use it as a list", message)
+    if several is not None:
+        return f"{several[1]} has several values, which only a sweep may have: add -m; {in_quotes(several[1])}"
     option = re.search(r"Could not find '([^']+)/([^'/]+)' Available options in '[^']+': (.*)$", message)
     if option is not None:
         return unknown_option(option[1], option[2], option[3].split())
@@ -37,6 +43,15 @@ def unknown_option(group: str, option: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(option, known, n=2, cutoff=0.6)
     near = f"did you mean {' or '.join(f'{group}={name}' for name in nearest)}? " if nearest else ""
     return f"unknown option {group}={option}; {near}available: {', '.join(known)}"
+
+
+def in_quotes(word: str) -> str:
+    """How to type the value of a word as one text: in quotes for Hydra, and the word in quotes for the shell."""
+    key, _, value = word.partition("=")
+    escaped = value.replace("'", "\\'")
+    typed = f"{key}='{escaped}'"
+    shown = shlex.quote(typed) if re.search(r'["$`\\!]', typed) else f'"{typed}"'
+    return f"a text with commas or other signs goes into quotes: {shown}"
 
 
 def _composed(arguments: list[str], *, hydra: bool) -> DictConfig:

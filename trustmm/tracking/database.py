@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from trustmm.store.files import locked, naming, set_aside
@@ -25,16 +26,22 @@ def database_file(uri: str) -> Path | None:
     """The file of a sqlite address; None for a server.
 
     ``%41`` is what it says where such a folder exists, and the letter A otherwise, as in any address; so is a question
-    mark, which begins the options of the connection otherwise.
+    mark, which begins the options of the connection otherwise. Folders below that one may be made later.
     """
     match = _ADDRESS.fullmatch(uri)
     if match is None:
         return None
     query = match["query"] or ""
-    whole, file = Path(match["file"] + query).absolute(), Path(match["file"]).absolute()
-    if "/" in query and whole.parent.is_dir():
-        return whole
-    return file if file.parent.is_dir() else Path(unquote(match["file"])).absolute()
+    whole, file = Path(match["file"] + query), Path(match["file"])
+    if "/" in query and _is_there(whole, "?"):
+        return whole.absolute()
+    literal = file.parent.is_dir() or _is_there(file, "%")
+    return file.absolute() if literal else Path(unquote(match["file"])).absolute()
+
+
+def _is_there(file: Path, sign: str) -> bool:
+    """Whether a folder on the way to the file exists that has this sign in its name."""
+    return any(sign in folder.name and folder.is_dir() for folder in file.parents)
 
 
 def has_options(uri: str) -> bool:
@@ -110,6 +117,7 @@ def _make(file: Path) -> None:
         engine = create_engine("sqlite://", creator=connection)
         try:
             utils._initialize_tables(engine)
+            _add_default_experiment(engine, file.parent)
         finally:
             engine.dispose()
         with closing(sqlite3.connect(new)) as whole:
@@ -121,6 +129,15 @@ def _make(file: Path) -> None:
     finally:
         for suffix in _BESIDE:
             Path(f"{new}{suffix}").unlink(missing_ok=True)
+
+
+def _add_default_experiment(engine: Any, folder: Path) -> None:
+    """The experiment that MLflow wants in every database; it would paste the folder's name into SQL, signs and all."""
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment
+    from sqlalchemy.orm import Session
+
+    with Session(engine) as session, session.begin():
+        session.add(SqlExperiment(experiment_id=0, name="Default", artifact_location=(folder / "mlruns/0").as_uri()))
 
 
 def _drop_beside(file: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.odd import tmp_path as tmp_path
+
 USERS, ITEMS = 12, 8
 
 

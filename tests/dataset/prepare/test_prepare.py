@@ -18,6 +18,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from tests.odd import typed
 from trustmm.cli.prepare import main
 from trustmm.dataset.data import Dataset
 from trustmm.dataset.folder import FolderDataset
@@ -424,7 +425,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         lambda d: {"interactions": (d / "no.json",)},
         r"no\.json \(--interactions\) is missing or not a file",
     ),
-    "folder exists": (lambda d: {"out": d}, r"--out=.* already exists and is not overwritten"),
+    "folder exists": (lambda d: {"out": d / "r.json"}, r"--out=.* already exists and is not overwritten"),
     "name climbs": (lambda d: {"out": d / ".."}, r"--out must end with a plain folder name"),
     "hidden name": (lambda d: {"out": d / ".git"}, r"--out must end with a plain folder name"),
     "missing column": (lambda d: {"user": "customer"}, r"no column 'customer' among reviewerID, asin, .*--user"),
@@ -538,7 +539,15 @@ def test_prepared_folder_trains_and_its_provenance_stays_with_the_result(write: 
     out = tmp_path / "toys"
     made = make(out, path, metadata=write("m.json", meta), encoder=WordEncoder(), core=3)
     short = ("training.epochs=2", "tracking=none", "output_dir=results")
-    command = [sys.executable, "-m", "trustmm", "dataset=folder", f"dataset.root={out}", "backbone=freedom", *short]
+    command = [
+        sys.executable,
+        "-m",
+        "trustmm",
+        "dataset=folder",
+        typed("dataset.root", out),
+        "backbone=freedom",
+        *short,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     result = tmp_path / done.stdout.splitlines()[-1].split("result=")[1]
