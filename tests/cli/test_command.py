@@ -1,3 +1,4 @@
+import errno
 import importlib
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trustmm import __version__
-from trustmm.cli.command import COMMANDS, help_text
+from trustmm.cli.command import COMMANDS, help_text, main
 from trustmm.process.signals import GOES_ON
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,36 @@ def test_help_names_every_command_and_version_is_one_line(tmp_path: Path) -> Non
     assert (shown.returncode, shown.stdout) == (0, help_text())
     assert all(f" {name} " in shown.stdout for name in COMMANDS)
     assert trustmm("--version", folder=tmp_path).stdout == f"trustmm {__version__}\n"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("run", "rectify")])
+def test_every_command_explains_itself_and_refuses_words_that_it_does_not_know(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *command, **options: pytest.fail(f"{command} was started"))
+    for words, status in ((["--help"], 0), (["--nope=1"], (1, 2))):
+        monkeypatch.setattr(sys, "argv", ["trustmm", name, *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code in (status if isinstance(status, tuple) else (status,))
+        said = capsys.readouterr()
+        assert name in said.out if status == 0 else said.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_is_one_line_of_every_command(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "there/x")
+
+    monkeypatch.setattr(importlib.import_module(COMMANDS[name].module), "main", full)
+    monkeypatch.setattr(sys, "argv", ["trustmm", name])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err == (
+        "trustmm: cannot use there/x: No space left on device; make room and repeat the command\n"
+    )
 
 
 def test_a_command_reads_the_words_behind_its_name(tmp_path: Path) -> None:

@@ -246,7 +246,12 @@ def test_a_folder_that_cannot_be_used_is_one_line(
             "output_dir: cannot use here/a: No space left on device; m",
         ),
         (OSError(5, "Input/output error"), "the system says: Input/output error"),
+        (OSError(13, "Permission denied", "there/x"), "--out: cannot use there/x: Permission denied"),
+        (OSError(13, "Permission denied", "data/x"), "data: cannot use data/x: Permission denied"),
+        (OSError(2, "No such file or directory", "/proc/no"), "--uri: cannot use /proc/no: No such file or directory"),
     ],
 )
 def test_an_error_of_the_system_says_what_to_do(error: OSError, said: str) -> None:
-    assert said in file_sentence(error, ["output_dir=here"])
+    assert said in file_sentence(
+        error, ["output_dir=here", "data", "--out", "there", "--uri", "sqlite:////proc/no/a/b.db"]
+    )

@@ -13,6 +13,7 @@ import pytest
 
 from trustmm.tracking.mlflow_run import connect
 
+SECRET = "s3cr3tOfServer"
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "training.epochs=2")
 
 
@@ -45,8 +46,9 @@ def _wait(address: str) -> None:
 
 
 @pytest.mark.slow
-def test_sweep_tracks_to_a_server_as_to_a_file(server: str, tmp_path: Path) -> None:
-    options = ("backbone=bpr", "seed=0,1", f"tracking.uri={server}", "hydra.launcher.n_workers=2")
+def test_sweep_tracks_to_a_server_as_to_a_file_and_the_password_stays_out(server: str, tmp_path: Path) -> None:
+    login = server.replace("//", f"//me:{SECRET}@")
+    options = ("backbone=bpr", "seed=0,1", f"tracking.uri='{login}'", "hydra.launcher.n_workers=2")
     command = [sys.executable, "-m", "trustmm", "-m", *TINY, *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
@@ -61,3 +63,5 @@ def test_sweep_tracks_to_a_server_as_to_a_file(server: str, tmp_path: Path) -> N
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"cells.csv", "summary.csv", "summary.png"} <= files
     assert "result.json" in {file.path for file in client.list_artifacts(children[0].info.run_id)}
+    assert SECRET not in done.stdout + done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []

@@ -63,6 +63,12 @@ def test_a_known_secret_is_hidden_in_any_text(address: str) -> None:
     assert SECRET not in PublicFormatter("%(message)s").format(record)
 
 
+@pytest.mark.parametrize("address", [address for address in ADDRESSES if "host/" in address])
+def test_the_place_of_an_address_with_a_secret_is_still_told(address: str) -> None:
+    conceal(address)
+    assert "host/" in public(f"cannot use {address}: refused")
+
+
 @pytest.mark.parametrize(
     "text", ["sqlite:///mlflow.db", "sqlite:////home/me@work/a.db", "backbone=bpr", "http://h:5000"]
 )

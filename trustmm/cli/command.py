@@ -15,6 +15,8 @@ class Command(NamedTuple):
     module: str
     """Where its ``main`` lives; it reads ``sys.argv``."""
     about: str
+    alone: bool = False
+    """Whether no word may follow."""
 
 
 COMMANDS = {
@@ -27,10 +29,14 @@ COMMANDS = {
     "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job"),
     "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment"),
     "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes"),
-    "templates": Command("trustmm.cli.templates", "list the ready-made studies: question, size and command of each"),
+    "templates": Command(
+        "trustmm.cli.templates", "list the ready-made studies: question, size and command of each", alone=True
+    ),
     "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
-    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do"),
-    "quick-report": Command("trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them"),
+    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", alone=True),
+    "quick-report": Command(
+        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", alone=True
+    ),
 }
 HELP = """\
 Which multimodal recommender can you trust when product images, texts or clicks are wrong, and does a repair help?
@@ -65,7 +71,9 @@ def main() -> None:
         return
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
-        sys.argv[1:] = words[1:]
+        sys.argv[1:] = words = words[1:]
+    if COMMANDS[name].alone and words:
+        _refuse(name, words)
     try:
         from trustmm.cli.ending import one_sentence
 
@@ -74,6 +82,15 @@ def main() -> None:
     except KeyboardInterrupt:  # within the first imports
         sys.stderr.write(f"trustmm: interrupted; {GOES_ON}\n")
         raise SystemExit(130) from None
+
+
+def _refuse(name: str, words: list[str]) -> None:
+    """End a command to which words were given that it would ignore; --help says what it does."""
+    if words in (["--help"], ["-h"]):
+        sys.stdout.write(f"trustmm {name}: {COMMANDS[name].about}\n")
+        raise SystemExit(0)
+    sys.stderr.write(f"trustmm: {name} takes no further words, got {' '.join(words)}\n")
+    raise SystemExit(1)
 
 
 def help_text() -> str:

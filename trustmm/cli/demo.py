@@ -4,6 +4,7 @@ A second look repeats it with ``dataset.content=0``: features that are pure nois
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from trustmm.options.explain import quoted
 from trustmm.report.figure.curves import modality_curves
 from trustmm.report.figure.line import ETA
 from trustmm.report.runs.cells import pairs
@@ -61,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_sweep(name: str, extra: Sequence[str], outputs: Path, console: Console) -> None:
     """One study, as a user would type it; its seeds run side by side."""
-    elsewhere = [] if outputs == Path("outputs") else [f"output_dir={outputs}"]
-    command = ["-m", "trustmm", "-m", *SWEEP, *extra, *elsewhere, f"hydra.sweep.dir={outputs}/sweeps/{name}"]
-    shown = " ".join(f"'{word}'" if "$" in word else word for word in command)
-    console.print(f"$ python {shown}", soft_wrap=True, highlight=False)
+    elsewhere = [] if outputs == Path("outputs") else [quoted("output_dir", outputs)]
+    folder = quoted("hydra.sweep.dir", outputs / "sweeps" / name)
+    command = ["-m", "trustmm", "-m", *SWEEP, *extra, *elsewhere, folder]
+    console.print(f"$ python {shlex.join(command)}", soft_wrap=True, highlight=False)
     if subprocess.run([sys.executable, *command]).returncode:
         raise SystemExit("the sweep failed, see above; repeat the command to run the jobs that did not finish")
 

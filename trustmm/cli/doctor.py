@@ -91,11 +91,13 @@ def arithmetic() -> Iterator[Finding]:
 def tracking() -> Finding:
     """Whether a job that is started here could be tracked."""
     config, _ = compose_job(["tracking=mlflow"])
+    from trustmm.tracking.database import database_file
     from trustmm.tracking.mlflow import MLflowTracking, TrackingError
     from trustmm.tracking.mlflow_run import public
 
     uri = str(config.tracking.uri)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = database_file(uri)
+    if file is not None and not file.exists():
         return Finding("tracking", f"{public(uri)} does not exist yet; the first job creates it")
     try:
         MLflowTracking(uri=uri, experiment=str(config.tracking.experiment)).initialise()

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,14 +66,15 @@ def option_of(path: str, words: Sequence[str]) -> str:
     """The option or argument of a command line that holds this path; empty if none does."""
     pairs = [word.lstrip("+").partition("=") for word in words if "=" in word]
     typed = {key: value.strip("'\"") for key, _, value in pairs if value}
+    typed |= {flag: value for flag, value in pairwise(words) if flag.startswith("--") and not value.startswith("-")}
     folders = {**_PATH_KEYS, **typed, **{word: word for word in words if "=" not in word and not word.startswith("-")}}
     if "output_dir" in typed and "cache_dir" not in typed:
         del folders["cache_dir"]
     found = [key for key, folder in folders.items() if _holds(folder, path)]
+    found = found or [key for key, folder in typed.items() if _holds(path, folder)]  # a folder on the way there
     return max(found, key=lambda key: len(folders[key]), default="")
 
 
 def _holds(folder: str, path: str) -> bool:
-    file = folder.rpartition("sqlite:///")[2]
-    outer, inner = Path(file).expanduser().absolute(), Path(path).absolute()
+    outer, inner = (Path(one.rpartition("sqlite:///")[2]).expanduser().absolute() for one in (folder, path))
     return outer in (inner, *inner.parents)

@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Become the server; exit status 1 with one message if the port is taken or MLflow is missing."""
+    """Become the server; exit status 1 with one message if the port is taken, the store unusable or MLflow missing."""
     parser = argparse.ArgumentParser("python -m trustmm ui", description=__doc__, allow_abbrev=False)
     parser.add_argument("--uri", help="tracking store (default: the one that jobs started here use)")
     parser.add_argument("--port", type=int, default=5000, help="port of the pages (default: 5000)")
@@ -24,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     try:
         check_port(arguments.port)
-        import mlflow  # noqa: F401, TID251
+        address = ready(uri)
     except ValueError as error:
         sys.stderr.write(f"trustmm: {error}\n")
         raise SystemExit(1) from None
@@ -34,8 +34,27 @@ def main(words: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"runs of {public(uri)}: http://{HOST}:{arguments.port} (Ctrl-C stops it)\n")
     sys.stdout.flush()
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not among the words: anybody can list those of a process
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = address  # not among the words: anybody can list those of a process
     os.execv(sys.executable, command(arguments.port))
+
+
+def ready(uri: str) -> str:
+    """The address of a store as MLflow reads it; a database file is made, if it is not there, so that it is whole.
+
+    Raises: ValueError and OSError for a store that cannot be used; ImportError without MLflow.
+    """
+    from trustmm.tracking.database import database_file, database_lock, database_url, ensure_database
+    from trustmm.tracking.mlflow import MLflowTracking
+    from trustmm.tracking.mlflow_run import load, quiet
+
+    load()
+    MLflowTracking(uri=uri, experiment="any")
+    file = database_file(uri)
+    if file is None:
+        return uri
+    with database_lock(file), quiet():
+        ensure_database(file)
+    return database_url(file)
 
 
 def default_store() -> str:

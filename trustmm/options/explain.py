@@ -48,10 +48,15 @@ def unknown_option(group: str, option: str, known: list[str]) -> str:
 def in_quotes(word: str) -> str:
     """How to type the value of a word as one text: in quotes for Hydra, and the word in quotes for the shell."""
     key, _, value = word.partition("=")
-    escaped = value.replace("'", "\\'")
-    typed = f"{key}='{escaped}'"
+    typed = quoted(key, value)
     shown = shlex.quote(typed) if re.search(r'["$`\\!]', typed) else f'"{typed}"'
     return f"a text with commas or other signs goes into quotes: {shown}"
+
+
+def quoted(key: str, value: object) -> str:
+    """An override whose value is this text, whatever signs are in it."""
+    escaped = str(value).replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def _composed(arguments: list[str], *, hydra: bool) -> DictConfig:

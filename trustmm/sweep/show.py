@@ -1,6 +1,7 @@
 """A sweep as it goes: a bar in a terminal, plain lines in a log; one line on standard output per finished job."""
 
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,8 @@ def say_end(folder: Path, table: Pivot | None, links: Sequence[str]) -> None:
     console.width = console.width if console.is_terminal else 120
     if table is not None:
         console.print(outcome_table(table))
-    where = {"folder": str(folder), "report": f"trustmm report {folder} --out {folder / 'report'}"}
+    report = shlex.join(["trustmm", "report", str(folder), "--out", str(folder / "report")])
+    where = {"folder": str(folder), "report": report}
     where |= {"runs": f"{links[0]}   (after: trustmm ui)"} if links else {}
     for name, text in where.items():
         console.print(f"{name:7} {text}", highlight=False, soft_wrap=True, markup=False)

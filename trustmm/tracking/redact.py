@@ -28,7 +28,9 @@ SHORTEST = 4
 def public(text: str) -> str:
     """An address, or a text with addresses, without users, passwords and tokens."""
     for secret in _known():
-        text = text.replace(secret, "***")
+        if secret in text:
+            shown = _without(secret) if "://" in secret else secret  # of an address, the place stays
+            text = text.replace(secret, "***" if shown == secret else shown)
     return _without(text)
 
 
