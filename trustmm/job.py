@@ -222,7 +222,7 @@ def check_fit(job: Job, data: Dataset) -> None:
                 f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
                 "user with training items"
             )
-    job.corruption.check_fit(data.features)
+    job.corruption.check_fit(data)
     job.rectifier.check_fit(data.num_items)
     if hasattr(backbone, "check_fit"):
         backbone.check_fit(sorted(data.features), **getattr(job.backbone, "keywords", {}))
