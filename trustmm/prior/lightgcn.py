@@ -74,7 +74,7 @@ class LightGCNPrior:
         }
         path = cache.path("prior", key)
         place = None if path is None else path.with_suffix(".checkpoint")
-        kept = NoCheckpoint() if place is None else FileCheckpoint(place, place.stem, cache.environment)
+        kept = NoCheckpoint() if place is None else FileCheckpoint(place, key, cache.environment)
         stored = cache.arrays(
             "prior",
             key,
