@@ -118,10 +118,13 @@ def test_k_out_of_range_is_refused(k: int) -> None:
 
 
 @PROPERTY
-@given(seed=st.integers(0, 9999), width=st.integers(1, 40), data=st.data())
-def test_top_k_equals_a_stable_sort(seed: int, width: int, data: st.DataObject) -> None:
+@given(seed=st.integers(0, 9999), width=st.integers(1, 200), levels=st.sampled_from([5, 1000]), data=st.data())
+def test_top_k_equals_a_stable_sort(
+    monkeypatch: pytest.MonkeyPatch, seed: int, width: int, levels: int, data: st.DataObject
+) -> None:
+    monkeypatch.setattr(neighbours, "GROUP_COLUMNS", 3)
     k = data.draw(st.integers(1, width))
-    scores = torch.from_numpy(np.random.default_rng(seed).integers(-2, 3, (6, width)).astype(np.float32))
+    scores = torch.from_numpy(np.random.default_rng(seed).integers(-2, levels - 2, (6, width)).astype(np.float32))
     scores[scores == -2] = -torch.inf
     before = scores.clone()
     values, index = top_k(scores, k)

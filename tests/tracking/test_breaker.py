@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trustmm.cli.report import main as report
-from trustmm.tracking import breaker
+from trustmm.tracking import breaker, mlflow_run
 from trustmm.tracking.mlflow import MLflowTracking, TrackingError
 from trustmm.tracking.mlflow_run import Guard, load
 
@@ -46,8 +46,9 @@ def closed() -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", ["hanging", "closed"])
 def test_a_job_of_a_thousand_epochs_loses_seconds_in_all(
-    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mlflow_run, "PAUSE", 0.0)
     server = str(request.getfixturevalue(kind))
     store, started, done = MLflowTracking(uri=server, experiment="x"), time.monotonic(), []
     with caplog.at_level(logging.WARNING), store.run("job", params={"a": 1}, tags={"job_id": "j"}) as run:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from sqlalchemy import event
 
 from trustmm.process.signals import Terminated
+from trustmm.tracking import mlflow_run
 from trustmm.tracking.mlflow import DatasetInfo, MLflowTracking, NoTracking, TrackingError
 from trustmm.tracking.mlflow_run import connect, legal_names
 from trustmm.tracking.redact import public
@@ -215,7 +216,6 @@ def test_metrics_cost_one_request_and_survive_odd_values(store, monkeypatch):
         run.log_metrics(values, step=3)
         assert len(calls) == 1
         run.log_metrics({f"m{number}": number for number in range(2100)})
-        monkeypatch.undo()
     metrics = get(store, run.run_id).data.metrics
     assert metrics["valid/recall_at_10"] == 0.25
     assert metrics["loss _mm_"] == 1
@@ -223,6 +223,20 @@ def test_metrics_cost_one_request_and_survive_odd_values(store, monkeypatch):
     assert math.isnan(metrics["inf"])
     assert metrics["m2099"] == 2099
     assert client.get_metric_history(run.run_id, "valid/recall_at_10")[0].step == 3
+
+
+def test_epochs_that_follow_each_other_closely_share_a_request(store, monkeypatch):
+    monkeypatch.setattr(mlflow_run, "PAUSE", 1000.0)
+    with start(store) as run:
+        client = connect(store.uri)
+        calls, log_batch = [], client.log_batch
+        monkeypatch.setattr(client, "log_batch", lambda *a, **k: (calls.append(k), log_batch(*a, **k)))
+        for step in range(50):
+            run.log_metrics({"loss": 1 / (step + 1)}, step)
+        assert [len(each["metrics"]) for each in calls] == [1]
+    assert [len(each["metrics"]) for each in calls if "metrics" in each] == [1, 49]
+    assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == list(range(50))
+    assert "tracking_failures" not in get(store, run.run_id).data.tags
 
 
 @pytest.mark.parametrize(

@@ -192,15 +192,18 @@ class _Discrimination(torch.autograd.Function):
         gradients = [torch.zeros_like(unit_ID) for unit_ID in units]
         for rows in items.split(BLOCK_ROWS):
             cosines = [unit_ID.index_select(0, rows) @ unit_ID.T for unit_ID in units]
-            shares = [cosine_RI.softmax(dim=1) for cosine_RI in cosines]
-            of_all_RI = sum(shares[1:], shares[0])
-            for unit_ID, cosine_RI, share_RI, gradient_ID in zip(units, cosines, shares, gradients, strict=True):
-                near = _nearest(of_all_RI + share_RI, share_RI)
+            growths = [cosine_RI.exp() for cosine_RI in cosines]
+            scales = [growth_RI.sum(dim=1, keepdim=True).reciprocal() for growth_RI in growths]
+            of_all_RI = torch.zeros_like(cosines[0])
+            for growth_RI, scale_R1 in zip(growths, scales, strict=True):
+                of_all_RI.addcmul_(growth_RI, scale_R1)
+            views = zip(units, cosines, growths, scales, gradients, strict=True)
+            for unit_ID, cosine_RI, growth_RI, scale_R1, gradient_ID in views:
+                near = _nearest(torch.addcmul(of_all_RI, growth_RI, scale_R1), growth_RI)
                 value, by_cosine_RI = _standing_out(cosine_RI, *near)
                 total += value
-                by_cosine_RI /= size
-                gradient_ID.addmm_(by_cosine_RI.T, unit_ID.index_select(0, rows))
-                gradient_ID.index_add_(0, rows, by_cosine_RI @ unit_ID)
+                gradient_ID.addmm_(by_cosine_RI.T, unit_ID.index_select(0, rows), alpha=1 / size)
+                gradient_ID.index_add_(0, rows, by_cosine_RI @ unit_ID, alpha=1 / size)
         ctx.save_for_backward(*gradients)
         return total / size
 
@@ -210,7 +213,7 @@ class _Discrimination(torch.autograd.Function):
 
 
 def _nearest(joint_RI: Tensor, own_RI: Tensor) -> tuple[Tensor, Tensor]:
-    """The two sets of each row, (R, 10) each; `own_RI` is overwritten."""
+    """The two sets of each row, (R, 10) each; `own_RI`, which is positive, is overwritten."""
     size = min(SET_SIZE, own_RI.shape[1])
     _, first_RS = top_k(joint_RI, size)
     _, second_RS = top_k(own_RI.scatter_(1, first_RS, 0.0), size)
@@ -220,12 +223,14 @@ def _nearest(joint_RI: Tensor, own_RI: Tensor) -> tuple[Tensor, Tensor]:
 def _standing_out(cosine_RI: Tensor, first_RS: Tensor, second_RS: Tensor) -> tuple[Tensor, Tensor]:
     """Sum over the rows of -log(P1 / T) - log(P2 / (T - P1)), and its gradient in the cosines (overwritten)."""
     weight_RI = cosine_RI.div_(TEMPERATURE).exp_()
-    first_R1, second_R1 = (weight_RI.gather(1, near).sum(dim=1, keepdim=True) for near in (first_RS, second_RS))
+    of_first_RS, of_second_RS = (weight_RI.gather(1, near_RS) for near_RS in (first_RS, second_RS))
+    first_R1, second_R1 = (w_RS.sum(dim=1, keepdim=True) for w_RS in (of_first_RS, of_second_RS))
     total_R1 = weight_RI.sum(dim=1, keepdim=True)
     rest_R1 = total_R1 - first_R1
     a_R1, b_R1 = first_R1 / total_R1 + EPSILON, second_R1 / rest_R1 + EPSILON
     by_rest_R1 = second_R1 / (b_R1 * rest_R1.square())
-    by_weight_RI = (first_R1 / (a_R1 * total_R1.square()) + by_rest_R1).expand_as(weight_RI).clone()
-    by_weight_RI.scatter_add_(1, first_RS, -(1 / (a_R1 * total_R1) + by_rest_R1).expand(-1, first_RS.shape[1]))
-    by_weight_RI.scatter_add_(1, second_RS, -(1 / (b_R1 * rest_R1)).expand(-1, second_RS.shape[1]))
-    return -(a_R1.log() + b_R1.log()).sum(), by_weight_RI.mul_(weight_RI).div_(TEMPERATURE)
+    by_cosine_RI = weight_RI.mul_((first_R1 / (a_R1 * total_R1.square()) + by_rest_R1) / TEMPERATURE)
+    by_first_R1, by_second_R1 = 1 / (a_R1 * total_R1) + by_rest_R1, 1 / (b_R1 * rest_R1)
+    by_cosine_RI.scatter_add_(1, first_RS, of_first_RS * (-by_first_R1 / TEMPERATURE))
+    by_cosine_RI.scatter_add_(1, second_RS, of_second_RS * (-by_second_R1 / TEMPERATURE))
+    return -(a_R1.log() + b_R1.log()).sum(), by_cosine_RI

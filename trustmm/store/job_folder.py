@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,8 @@ SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "epochs": int,
 }
 """The entries that every ``result.json`` has, and their types; there may be more."""
+LONGEST_LINE = 1 << 16
+"""Bytes at the end of a history that hold its last lines."""
 WEIGHTS = "model.npz"
 """Best weights of the backbone, if they are kept."""
 
@@ -152,6 +155,19 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         why = str(error)
     set_aside(path, why)
     return []
+
+
+def last_epoch(folder: Path) -> dict[str, Any] | None:
+    """The last epoch of a history that is being written; None where there is none yet. Reads the end of the file."""
+    try:
+        with open_no_link(folder / HISTORY, "rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - LONGEST_LINE))
+            lines = handle.read().splitlines(keepends=True)
+        epochs = [json.loads(line) for line in lines[-2:] if line.endswith(b"\n")]
+    except (OSError, ValueError):
+        return None
+    last = epochs[-1] if epochs else None
+    return last if isinstance(last, dict) and {"stage", "epoch"} <= last.keys() else None
 
 
 def write_result(folder: Path, summary: Mapping[str, Any], per_user: Mapping[str, NDArray[Any]]) -> Stored:

@@ -1,6 +1,6 @@
 """What a sweep asks of the engine that runs its jobs: this machine's pool, or Slurm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,10 @@ class Executor(Protocol):
     @property
     def slots(self) -> int:
         """How many tasks run at the same time."""
+
+    @property
+    def running(self) -> Sequence[Task]:
+        """What runs at this moment; may be asked from another thread."""
 
     def __enter__(self) -> Self:
         """Start the engine."""

@@ -45,9 +45,9 @@ Compose = Callable[[Sequence[str]], DictConfig]
 
 
 class MakePage(Protocol):
-    """Writes the files of a sweep's page into its folder, the figure if `drawn`; the page as Markdown."""
+    """Writes the files of a sweep's page into its folder; the page as Markdown."""
 
-    def __call__(self, folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str: ...  # noqa: D102
+    def __call__(self, folder: Path, rows: Sequence[FinishedCell]) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,7 @@ class Sweep:
         ]
         if not rows:
             return None, ""
-        drawn = any(run_id is not None for run_id in self._parents.values())
-        return pivot(rows), self._page(self.folder, rows, drawn=drawn)
+        return pivot(rows), self._page(self.folder, rows)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)

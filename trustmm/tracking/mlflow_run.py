@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+PAUSE = 2.0
+"""Least seconds between two requests with metrics: those of short epochs wait for each other, and the end sends all."""
 INCOMPLETE = "tracking_failures"
 """Tag: how many calls the store refused, so that a run with holes is known as one."""
 _ENVIRONMENT = {
@@ -118,6 +120,8 @@ class MLflowRun(Run):
     def __init__(self, guard: Guard, client: Callable[[], Any], create: Callable[[Any], str]) -> None:
         self._guard, self._client, self._create = guard, client, create
         self._missed: list[Callable[[Any, str], None]] = []
+        self._unsent: list[tuple[dict[str, float], int, int]] = []
+        self._next_request = -float("inf")
 
     def describe(self, params: Mapping[str, Any], dataset: DatasetInfo | None) -> None:
         """Log what is known before the job starts."""
@@ -135,9 +139,11 @@ class MLflowRun(Run):
         self._attempt("log params", log)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers in one request (a thousand each if more), infinities as NaN."""
-        now = int(time.time() * 1000)
-        self._attempt("log metrics", lambda client, run: _log_metrics(client, run, metrics, step or 0, now))
+        """Log numbers, infinities as NaN; those that follow within `PAUSE` share a request."""
+        self._unsent.append((dict(metrics), step or 0, int(time.time() * 1000)))
+        if time.monotonic() >= self._next_request:
+            self._attempt("log metrics", self._waiting_metrics())
+            self._next_request = time.monotonic() + PAUSE
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set or replace tags."""
@@ -152,7 +158,9 @@ class MLflowRun(Run):
         self._attempt("log text", lambda client, run: client.log_text(run, text, file))
 
     def finish(self, status: Status, reason: BaseException | None = None) -> None:
-        """Try again what failed, then set the status; tags say what ended the job and how many calls are missing."""
+        """Send what waits or failed, then set the status; tags say what ended the job and how many calls fail."""
+        if self._unsent:
+            self._missed.append(self._waiting_metrics())
 
         def end(client: Any, run: str) -> None:
             self._missed = [do for do in self._missed if not _succeeds(do, client, run)]
@@ -163,6 +171,11 @@ class MLflowRun(Run):
             client.set_terminated(run, status)
 
         self._guard.attempt(f"set the status {status}", partial(self._call, end), last=True)
+
+    def _waiting_metrics(self) -> Callable[[Any, str], None]:
+        """A call that sends the metrics that wait now; they wait no longer."""
+        waiting, self._unsent = self._unsent, []
+        return lambda client, run: _log_metrics(client, run, waiting)
 
     def _attempt(self, action: str, do: Callable[[Any, str], None]) -> None:
         if self._guard.attempt(action, partial(self._call, do)) is None:
@@ -268,13 +281,19 @@ def tag_values(tags: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value)[:5000] for name, value in legal_names(tags).items()}
 
 
-def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], step: int, now: int) -> None:
-    """Infinities become NaN: a store would replace them by the largest double, which ruins every axis."""
+def _log_metrics(client: Any, run_id: str, calls: Sequence[tuple[Mapping[str, float], int, int]]) -> None:
+    """Log numbers with step and milliseconds; MLflow's client sends a thousand at a time.
+
+    Infinities become NaN: a store would replace them by the largest double, which ruins every axis.
+    """
     from mlflow.entities import Metric
 
-    values = {name: float(value) for name, value in legal_names(metrics).items()}
-    finite = {name: value if abs(value) < float("inf") else float("nan") for name, value in values.items()}
-    client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in finite.items()])
+    metrics = [
+        Metric(name, float(value) if abs(value) < float("inf") else float("nan"), now, step)
+        for values, step, now in calls
+        for name, value in legal_names(values).items()
+    ]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _log_dataset(client: Any, run_id: str, info: DatasetInfo) -> None:

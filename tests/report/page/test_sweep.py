@@ -99,7 +99,7 @@ def test_files_of_the_page_replace_planted_links_and_leave_what_they_lead_to(tmp
     folder.mkdir()
     for name in names:
         (folder / name).symlink_to(tmp_path / name)
-    sweep_page(folder, ROWS, drawn=True)
+    sweep_page(folder, ROWS)
     look = {"seeds": 2, "estimate": 0.1, "low": 0.0, "high": 0.2, "p": 0.5, "e": 1.0, "margin": 0.0}
     look |= {"seconds": 1.0, "environment": "here"}
     evidence_page(folder / "paths.png", {"a - b": ([look], "open")}, "recall@10", 0.05, [])

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 COLUMNS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 
 
-def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str:
-    """Write ``summary.csv`` and, if `drawn`, ``summary.png`` into the folder of a sweep; its page as Markdown."""
+def sweep_page(folder: Path, rows: Sequence[FinishedCell]) -> str:
+    """Write ``summary.csv`` and ``summary.png`` into the folder of a sweep; its page as Markdown."""
     with atomic(folder / "summary.csv") as path:
         path.write_text(table_text(rows), encoding="utf-8")
     table = pivot(rows)
-    if drawn:
-        with atomic(folder / "summary.png") as path:
-            draw(table).savefig(path)
+    with atomic(folder / "summary.png") as path:
+        draw(table).savefig(path)
     return markdown(table)
 
 
