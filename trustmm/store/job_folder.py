@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.store.files import atomic, naming, open_no_link, read_json, set_aside
+from trustmm.store.identity import changes, parts_of
 
 log = logging.getLogger(__name__)
 RESULT, HISTORY = "result.json", "history.jsonl"
@@ -58,14 +59,21 @@ class Stored:
         return f"test recall@10={test['recall@10']:.4f} ndcg@10={test['ndcg@10']:.4f} result={path}"
 
 
-def read_result(folder: Path, job_id: str) -> Stored | None:
-    """The finished job in `folder`; None if there is no usable one. The log names an unusable one."""
+def read_result(folder: Path, identity: Mapping[str, Any]) -> Stored | None:
+    """The finished job in `folder`; None if there is no usable one. The log names an unusable one.
+
+    Args:
+        folder: of the job.
+        identity: its ``job_id`` and, where they are known, the parts that it is made of, see `PARTS`.
+    """
     summary = read_json(folder / RESULT, is_summary)
     if summary is None:
         return None
-    if summary["job_id"] != job_id:
-        path = folder / RESULT
-        log.warning("the result %s belongs to another job: %s, not %s; it is ignored", path, summary["job_id"], job_id)
+    if summary["job_id"] != identity["job_id"]:
+        known = parts_of(identity)
+        why = changes({part: summary.get(part) for part in known}, known)
+        ids = f"{summary['job_id']}, not {identity['job_id']}{f' ({why})' if why else ''}"
+        log.warning("the result %s belongs to another job: %s; it is ignored", folder / RESULT, ids)
         return None
     return Stored(folder, summary)
 

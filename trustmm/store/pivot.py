@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from trustmm.store.origin import across, origins
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 SEEDS = ("seed", "corruption.seed", "dataset.seed")
@@ -23,6 +24,10 @@ class Pivot:
     columns: Sequence[str]
     values: Mapping[tuple[str, str], Sequence[float]]
     """By line and column."""
+    made: Mapping[tuple[str, str], str]
+    """In letters, what the jobs of a line and column were computed in, see `store.origin`; empty if all in one."""
+    environments: Sequence[str]
+    """A line for each letter."""
 
 
 def pivot(rows: Sequence[FinishedCell]) -> Pivot:
@@ -32,11 +37,17 @@ def pivot(rows: Sequence[FinishedCell]) -> Pivot:
     numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
     axis = max(numeric, key=lambda key: len({cell[key] for cell in axes}), default="")
     values: dict[tuple[str, str], list[float]] = {}
-    for row, cell in zip(rows, axes, strict=True):
+    made: dict[tuple[str, str], set[str]] = {}
+    jobs = [row.summary for row in rows]
+    for row, cell, where in zip(rows, axes, origins(jobs), strict=True):
         line = ", ".join(f"{key}={cell[key]}" for key in keys if key != axis) or "all"
-        values.setdefault((line, cell.get(axis, "")), []).append(row.summary["test"][METRIC])
+        place = (line, cell.get(axis, ""))
+        values.setdefault(place, []).append(row.summary["test"][METRIC])
+        made.setdefault(place, set()).add(where)
     columns = sorted({column for _, column in values}, key=lambda text: float(text) if axis else 0.0)
-    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values)
+    environments = across(jobs)
+    letters = {place: " + ".join(sorted(found)) for place, found in made.items()} if environments else {}
+    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values, letters, environments)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
-from trustmm.store.identity import PARTS, DataIdentity, differences
+from trustmm.store.identity import DataIdentity, changes, parts_of
 from trustmm.store.job_folder import read_result
 from trustmm.store.pivot import best_cell, metrics_of, params_of, pivot
 from trustmm.store.sweep_folder import (
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
-SHOWN = 5
-"""Differences that a line spells out."""
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the overrides of a job to its configuration, Hydra's node included."""
 
@@ -136,7 +134,11 @@ class Sweep:
 
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
-        return read_result(task.folder, task.job_id)
+        return read_result(task.folder, self.assignment(task).identity)
+
+    def changed(self, task: Task, job_id: str) -> str:
+        """What differs from an earlier job of the same cell; empty where its result is gone."""
+        return _changed_since(task, job_id, self.assignment(task).identity)
 
     def reuse(self, task: Task) -> Outcome | None:
         """The outcome of a job that has finished before and that the tracking store knows; None if it is to be run."""
@@ -285,13 +287,14 @@ def changed_cells(folder: Path, tasks: Sequence[Task], identities: Sequence[Mapp
     found: dict[str, list[str]] = {}
     for task, facts in zip(tasks, identities, strict=True):
         old = before.get(cell_name(task), task.job_id)
-        stored = None if old == task.job_id else read_result(task.folder.with_name(old), old)
-        if stored is not None:
-            was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
-            parts = differences(was, facts)
-            more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
-            found.setdefault("; ".join([*parts[:SHOWN], *more]), []).append(f"{old} -> {task.job_id}")
+        if why := "" if old == task.job_id else _changed_since(task, old, facts):
+            found.setdefault(why, []).append(f"{old} -> {task.job_id}")
     return [f"{len(jobs)} finished cells are other jobs now ({jobs[0]}): {why}" for why, jobs in found.items()]
+
+
+def _changed_since(task: Task, job_id: str, identity: Mapping[str, Any]) -> str:
+    stored = read_result(task.folder.with_name(job_id), {"job_id": job_id})
+    return "" if stored is None else changes(parts_of(stored.summary), identity)
 
 
 def _light(data: "Dataset") -> "Dataset":

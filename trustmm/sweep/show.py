@@ -173,8 +173,9 @@ def say_end(folder: Path, table: Pivot | None, links: Sequence[str]) -> None:
 
 
 def outcome_table(table: Pivot) -> Table:
-    """Mean test Recall@10 over seeds, the best of each column in bold."""
-    shown = Table(title=f"test {METRIC}, mean over seeds", title_justify="left")
+    """Mean test Recall@10 over seeds, the best of each column in bold, with letters where environments are mixed."""
+    notes = "\n".join(f"environment {one}" for one in table.environments)
+    shown = Table(title=f"test {METRIC}, mean over seeds", title_justify="left", caption=notes, caption_justify="left")
     shown.add_column("")
     for column in table.columns:
         shown.add_column(f"{table.axis}={column}" if table.axis else "", justify="right")
@@ -185,7 +186,8 @@ def outcome_table(table: Pivot) -> Table:
         for column in table.columns:
             value = means.get((line, column))
             style = "bold" if value == best[column] else ""
-            cells.append(Text("-" if value is None else f"{value:.4f}", style=style))
+            text = "-" if value is None else f"{value:.4f} {table.made.get((line, column), '')}".rstrip()
+            cells.append(Text(text, style=style))
         shown.add_row(line, *cells)
     return shown
 

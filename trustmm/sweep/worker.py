@@ -98,7 +98,7 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
 
     from trustmm.run.cell import build_cell, identity_facts
     from trustmm.run.reuse import run_or_reuse
-    from trustmm.store.identity import differences
+    from trustmm.store.identity import changes
 
     resolve_secrets()
     config = OmegaConf.create(assignment.config)
@@ -107,8 +107,8 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
     data = _read(cell, assignment, on_run)
     found = identity_facts(cell, data.identity)
     if found["job_id"] != assignment.task.job_id:
-        parts = differences(assignment.identity, found) or [f"id: {assignment.task.job_id}, now {found['job_id']}"]
-        raise ValueError(f"this job has changed since the sweep was prepared; repeat the command; {'; '.join(parts)}")
+        why = changes(assignment.identity, found) or f"id: {assignment.task.job_id}, now {found['job_id']}"
+        raise ValueError(f"this job has changed since the sweep was prepared; repeat the command; {why}")
     return run_or_reuse(cell, data, page, assignment.parent_run_id, on_run)
 
 
@@ -162,7 +162,7 @@ def finished_silently(assignment: Assignment) -> Outcome | None:
     """The outcome of a process that ended well and could not leave it, from its result; None where there is none."""
     from trustmm.store.job_folder import read_result
 
-    stored = read_result(assignment.task.folder, assignment.task.job_id)
+    stored = read_result(assignment.task.folder, {**assignment.identity, "job_id": assignment.task.job_id})
     return None if stored is None else Outcome("FINISHED", "", None, stored.summary["valid"])
 
 
