@@ -24,6 +24,7 @@ from trustmm.job import Job, JobResult, run_job
 from trustmm.options.config import config_folder, register
 from trustmm.rectifier import mr
 from trustmm.store.cache import Cache
+from trustmm.training import once
 from trustmm.training.loop import fit, validate
 
 SMALL = (
@@ -314,10 +315,10 @@ def trainings(folder: Path, *overrides: str, monkeypatch: pytest.MonkeyPatch) ->
     """How many trainings of the backbone a job made itself, and its result."""
     made, stages = [], []
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "fit", lambda *given, **named: made.append(1) or fit(*given, **named))
+        patch.setattr(once, "fit", lambda *given, **named: made.append(named["stage"]) or fit(*given, **named))
         result = run(*overrides, cache=folder, stages=stages)
     assert stages.count("backbone") == len(result.history) == 3
-    return len(made), result
+    return made.count("backbone"), result
 
 
 @pytest.mark.parametrize("backbone", ["bpr", "lightgcn"])
@@ -379,7 +380,9 @@ def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.Monk
     watch(mr, "sinkhorn")
     watch(mr, "mix")
     watch(prior_edit, "strongest_pairs")
-    for name in ("fit", "final_scorer", "repair_diagnostics", "edit_diagnostics"):
+    for name in ("fit", "final_scorer"):
+        watch(once, name)
+    for name in ("repair_diagnostics", "edit_diagnostics"):
         watch(job_module, name)
     watch(neighbours_module, "unit_neighbours")
     run("backbone=lattice", *MR, *DAMAGED, "edit=both", "edit.op=complete", "edit.ratio=0.05")
@@ -398,10 +401,10 @@ def test_weights_are_kept_with_a_training_and_an_equal_job_gets_them_without_ano
         data, job = make("backbone=lightgcn", *overrides)
         count, kept = [], {}
         with monkeypatch.context() as patch:
-            patch.setattr(job_module, "fit", lambda *given, **named: count.append(1) or fit(*given, **named))
+            patch.setattr(once, "fit", lambda *given, **named: count.append(named["stage"]) or fit(*given, **named))
             on_weights = kept.update if keep else None
             run_job(data, job, cache=Cache(tmp_path), on_epoch=lambda *_: None, on_weights=on_weights)
-        return len(count), kept
+        return count.count("backbone"), kept
 
     assert made(keep=False) == (1, {})
     first, weights = made("corruption.eta=0.3", keep=True)  # the first kept none
@@ -411,3 +414,7 @@ def test_weights_are_kept_with_a_training_and_an_equal_job_gets_them_without_ano
     assert weights
     assert made("seed=1", keep=True)[0] == 1
     assert made("seed=1", "corruption.eta=0.3", keep=False)[0] == 0
+    for path in (tmp_path / "model").glob("*.npz"):
+        path.write_bytes(b"damaged")
+    assert made("seed=1", keep=False)[0] == 1
+    assert made("seed=1", keep=True)[1]  # what takes the place of an entry with weights has weights, too

@@ -24,8 +24,8 @@ from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest, describe, targets
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Epoch
-from trustmm.training.loop import OnEpoch, Training, deterministic, final_scorer, fit
-from trustmm.training.once import Trained, train_once, weights_of
+from trustmm.training.loop import OnEpoch, Training, deterministic, tell
+from trustmm.training.once import train_once
 
 OnWeights = Callable[[Mapping[str, NDArray[Any]]], None]
 if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
@@ -118,40 +118,30 @@ def _run(
 ) -> JobResult:
     device, clean = job.training.torch_device, data.as_train_data()
     corrupted, damage = job.corruption(clean, observed=data.observed)
-    prior = trained_once(job, corrupted, data, cache, on_epoch)
+    prior = prior_of(job, corrupted, data, cache, on_epoch)
     rectified, repairs = rectify(job, corrupted, damage, prior, cache)
     proposal = job.edit(rectified, prior, seed=job.seed, cache=cache, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
     seen = edited if sees_features(job) else replace(edited, features={})
-
-    def train() -> Trained:
-        model = job.backbone(
-            seen, rng=stream(job.seed, "init"), neighbours=CachedSearch(cache, device, choosable_of(seen))
-        )
-        history, _ = fit(
-            model,
-            seen.supervision,
-            on_valid,
-            job.training,
-            seed=job.seed,
-            stage="backbone",
-            on_epoch=on_epoch,
-            checkpoint=checkpoint,
-        )
-        return Trained(history, final_scorer(model), {} if on_weights is None else weights_of(model))
-
+    search = CachedSearch(cache, device, choosable_of(seen))
     made = train_once(
-        train,
-        training_key(job, seen, data.valid, masks),
-        training=job.training,
+        lambda: job.backbone(seen, rng=stream(job.seed, "init"), neighbours=search),
+        seen.supervision,
+        on_valid,
+        job.training,
+        kind="training",
+        key=training_key(job, seen, data.valid, masks),
+        seed=job.seed,
         stage="backbone",
         cache=cache,
         on_epoch=on_epoch,
+        checkpoint=checkpoint,
         weights=on_weights is not None,
-        before=lambda: checkpoint.before,
     )
+    if made.reused:
+        tell(made.history, job.training, "backbone", on_epoch)
     if on_weights is not None:
         on_weights(made.weights)
     valid, test = (evaluate(made.final) for evaluate in (on_valid, on_test))
@@ -177,7 +167,7 @@ def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Ed
         "choosable": digest(choosable_of(seen)),
         "categories": None if seen.categories is None else digest(seen.categories),
         "seed": job.seed,
-        "code": code_digest(fit.__module__, *targets(backbone)),
+        "code": code_digest(train_once.__module__, *targets(backbone)),
     }
 
 
@@ -239,8 +229,8 @@ def damage_numbers(damage: Damage) -> dict[str, float]:
     return counts | {"edges_added": float(len(damage.added)), "edges_deleted": float(len(damage.deleted))}
 
 
-def trained_once(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> "Callable[[], Prior]":
-    """The prior of the corrupted graph, trained when a stage first asks for it."""
+def prior_of(job: Job, train: TrainData, data: Dataset, cache: Cache, on_epoch: OnEpoch) -> "Callable[[], Prior]":
+    """Gives the prior of the corrupted graph, which is trained when a stage first asks for it."""
     return functools.cache(
         lambda: job.prior(
             train,

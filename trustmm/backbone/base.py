@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.draws import Draws
@@ -25,6 +26,10 @@ class Batch:
     configured_size: int
     """The batch size that was asked for; the last batch of an epoch may be smaller."""
 
+    def nodes(self, num_users: int) -> Tensor:
+        """Users, positives and negatives, one after the other, (3 B,), as rows of a table of all nodes."""
+        return torch.cat([self.users, self.positives + num_users, self.negatives + num_users])
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -32,6 +37,11 @@ class Embeddings:
 
     user_UD: Tensor
     item_ID: Tensor
+
+    @classmethod
+    def of_nodes(cls, node_ND: Tensor, num_users: int) -> "Embeddings":
+        """The two parts of a table of all nodes."""
+        return cls(node_ND[:num_users], node_ND[num_users:])
 
     @property
     def num_items(self) -> int:

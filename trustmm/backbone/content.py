@@ -1,13 +1,16 @@
 """Parts that backbones with item content share; all draw their initial weights in the order of their calls."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trustmm.backbone.initialise import Draw, linear, xavier_uniform
 from trustmm.dataset.data import Features, TrainData
+from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.sparse import SparseMatrices, normalised_matrix
 
 
 def node_table(train: TrainData, width: int, rng: np.random.Generator) -> nn.Parameter:
@@ -25,11 +28,28 @@ def feature_tables(train: TrainData, *, trainable: bool) -> nn.ParameterDict:
 
 
 def feature_projections(
-    train: TrainData, width: int, rng: np.random.Generator, *, weight: Draw | None = None
+    train: TrainData,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    weight: Draw | None = None,
+    order: Callable[[Iterable[str]], list[str]] = sorted,
 ) -> nn.ModuleDict:
-    """A linear layer from d_m to `width` for each modality, in alphabetical order; `weight` as in `linear`."""
-    widths = {m: train.features[m].shape[1] for m in sorted(train.features)}
+    """A linear layer from d_m to `width` for each modality, drawn in this order; `weight` as in `linear`."""
+    widths = {m: train.features[m].shape[1] for m in order(train.features)}
     return nn.ModuleDict({m: linear(inputs, width, rng, weight=weight) for m, inputs in widths.items()})
+
+
+def item_graphs(train: TrainData, k_of: Mapping[str, int], neighbours: NeighbourSearch) -> SparseMatrices:
+    """The normalised graph (I, I) of each modality's k nearest items, weighted by the cosine of the input features."""
+    size = train.num_items
+    found = {name: neighbours(matrix, k=min(k_of[name], size)) for name, matrix in train.features.items()}
+    return SparseMatrices({name: normalised_matrix(*one.entries(), size) for name, one in found.items()})
+
+
+def side_by_side(features: Features) -> NDArray[np.float32]:
+    """One matrix (I, X) of all modalities, in alphabetical order."""
+    return np.concatenate([features[name] for name in sorted(features)], axis=1)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
+from trustmm.backbone.content import side_by_side
 from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.dataset.data import TrainData
@@ -48,7 +49,7 @@ class DeepStyle(Backbone):
         super().__init__()
         assert train.categories is not None
         self.reg = reg
-        content_IX = np.concatenate([train.features[name] for name in sorted(train.features)], axis=1)
+        content_IX = side_by_side(train.features)
         self.register_buffer("content_IX", torch.from_numpy(content_IX), persistent=False)
         self.register_buffer("category_I", torch.from_numpy(train.categories), persistent=False)
         self.user_UD = nn.Parameter(xavier_uniform((train.num_users, embedding_dim), rng))

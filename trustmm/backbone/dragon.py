@@ -11,6 +11,7 @@ from trustmm.backbone.freedom import frozen_item_graph, modality_weights
 from trustmm.backbone.user_graph import UserGraphModel
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.sparse import power_product
 from trustmm.options.checks import Count, NonNegative
 
 
@@ -71,7 +72,6 @@ class DRAGON(UserGraphModel):
 
     def fused(self, users: list[Tensor], items: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Weighed rows of the users side by side; the items' with what the item graph adds."""
-        layer_IX = start_IX = torch.cat(items, dim=1)
-        for _ in range(self.num_item_layers):
-            layer_IX = self.item_graph @ layer_IX
-        return torch.cat(self.weighed(users), dim=1), start_IX + layer_IX
+        item_IX = torch.cat(items, dim=1)
+        added_IX = power_product(self.item_graph, item_IX, self.num_item_layers)
+        return torch.cat(self.weighed(users), dim=1), item_IX + added_IX

@@ -15,7 +15,7 @@ from trustmm.graph.bipartite import layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.pruned import PrunedGraph
 from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows, take
-from trustmm.graph.sparse import SparseMatrix, symmetric_normalise
+from trustmm.graph.sparse import SparseMatrix, power_product, symmetric_normalise
 from trustmm.options.checks import Count, NonNegative, Within
 
 
@@ -93,10 +93,8 @@ class FREEDOM(Backbone):
     def embeddings(self) -> Embeddings:
         """Users, and items with what the item graph adds."""
         final_ND = layer_mean(self.graph.all, self.node_ND, self.num_layers)
-        layer_ID = self.node_ND[self.num_users :]
-        for _ in range(self.num_item_layers):
-            layer_ID = self.item_graph @ layer_ID
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :] + layer_ID)
+        added_ID = power_product(self.item_graph, self.node_ND[self.num_users :], self.num_item_layers)
+        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :] + added_ID)
 
 
 def frozen_item_graph(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.content import Content
 from trustmm.backbone.initialise import linear, xavier_normal
-from trustmm.backbone.losses import bpr
+from trustmm.backbone.losses import bpr, pair_squares
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch, unit_rows
 from trustmm.graph.rows import take
@@ -90,9 +90,8 @@ class GRCN(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR, and the mean squares of the batch's ids and of the preferences."""
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
-        user_BD, positive_BD, negative_BD = take(self.node_ND, index).chunk(3)
-        ids = torch.cat([user_BD, user_BD, positive_BD, negative_BD]).square().sum() / (2 * user_BD.numel())
+        index = batch.nodes(self.num_users)
+        ids = pair_squares(*take(self.node_ND, index).chunk(3))
         preferences = [self.preferences[name] for name in self.content.widths]
         squares = [take(preference_UC, batch.users).square().mean() for preference_UC in preferences]
         if self.penalise_all:
@@ -103,7 +102,7 @@ class GRCN(Backbone):
     def embeddings(self) -> Embeddings:
         """Ids over the refined graph, beside the contents."""
         final_NX = self._final()
-        return Embeddings(final_NX[: self.num_users], final_NX[self.num_users :])
+        return Embeddings.of_nodes(final_NX, self.num_users)
 
     @torch.no_grad()
     def reliability(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from trustmm.backbone.content import side_by_side
 from trustmm.backbone.neighbourhood import Neighbourhood
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import Neighbours, NeighbourSearch, shrunk_nearest
@@ -40,7 +41,7 @@ class ItemKNNCBF(Neighbourhood):
     ) -> None:
         found = neighbours.once(
             shrunk_nearest,
-            features_ID=np.concatenate([train.features[name] for name in sorted(train.features)], axis=1),
+            features_ID=side_by_side(train.features),
             k=min(k, train.num_items),
             shrink=shrink,
             device=neighbours.device,

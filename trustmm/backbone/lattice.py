@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.content import feature_projections, feature_tables, node_table
+from trustmm.backbone.content import feature_projections, feature_tables, item_graphs, node_table
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean, row_mean_operator
@@ -15,10 +15,9 @@ from trustmm.graph.neighbours import NeighbourSearch, unit_neighbours, unit_rows
 from trustmm.graph.rows import LayerMeanRows, ProductRows, RowMap, map_rows, take
 from trustmm.graph.sparse import (
     LearnedMatrix,
-    SparseMatrices,
     SparseMatrix,
     inner_products,
-    normalised_matrix,
+    power_product,
     symmetric_normalise,
 )
 from trustmm.options.checks import Count, NonNegative, Share
@@ -83,10 +82,7 @@ class LATTICE(Backbone):
         self.projections = feature_projections(train, embedding_dim, rng)
         self.modality_weight_M = nn.Parameter(torch.full((len(train.features),), 1 / len(train.features)))
         self.operator = row_mean_operator(train.propagation)
-        found = {m: neighbours(x, k=self.k) for m, x in train.features.items()}
-        self.raw_graphs = SparseMatrices(
-            {m: normalised_matrix(*f.entries(), train.num_items) for m, f in found.items()}
-        )
+        self.raw_graphs = item_graphs(train, dict.fromkeys(train.features, k), neighbours)
         self.epoch_graph: SparseMatrix | None = None
         self._searched: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -107,7 +103,7 @@ class LATTICE(Backbone):
     def embeddings(self) -> Embeddings:
         """Users, and items with the direction that the item graph adds, from a fresh graph."""
         final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
-        added_ID = unit_rows(self._propagated(self.item_graph(), self.num_item_layers))
+        added_ID = unit_rows(self._propagated(self.item_graph()))
         return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :] + added_ID)
 
     def item_graph(self) -> LearnedMatrix:
@@ -145,12 +141,9 @@ class LATTICE(Backbone):
         if self.epoch_graph is None:
             graph = self.item_graph()
             self.epoch_graph = graph.constant
-            return *map_rows(self.node_ND, mean), take(self._propagated(graph, self.num_item_layers), items)
+            return *map_rows(self.node_ND, mean), take(self._propagated(graph), items)
         added = ProductRows(self.epoch_graph, items, depth=self.num_item_layers, first=self.num_users)
         return map_rows(self.node_ND, mean, added)
 
-    def _propagated(self, graph: SparseMatrix | LearnedMatrix, num_layers: int) -> Tensor:
-        layer_ID = self.node_ND[self.num_users :]
-        for _ in range(num_layers):
-            layer_ID = graph @ layer_ID
-        return layer_ID
+    def _propagated(self, graph: LearnedMatrix) -> Tensor:
+        return power_product(graph, self.node_ND[self.num_users :], self.num_item_layers)

@@ -72,7 +72,7 @@ class LayerGCN(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR and the penalty of the batch's ids, sums both."""
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        index = batch.nodes(self.num_users)
         user_BD, positive_BD, negative_BD = take(self._final(self.graph.kept), index).chunk(3)
         wins = F.logsigmoid((user_BD * (positive_BD - negative_BD)).sum(dim=1))
         return {"bpr": -wins.sum(), "reg": self.reg * take(self.node_ND, index).square().sum() / 2}
@@ -80,7 +80,7 @@ class LayerGCN(Backbone):
     def embeddings(self) -> Embeddings:
         """Sums of the layers of all nodes."""
         final_ND = self._final(self.graph.all)
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        return Embeddings.of_nodes(final_ND, self.num_users)
 
     def _final(self, operator: SparseMatrix) -> Tensor:
         layer_ND: Tensor = self.node_ND

@@ -17,6 +17,7 @@ from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, incidence, layer_mean
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import ProductRows, map_rows, take
+from trustmm.graph.sparse import power_product
 from trustmm.options.checks import Count, NonNegative, Positive, Within
 
 # Shapes: those of `base`; M modalities, H hyperedges.
@@ -82,11 +83,8 @@ class LGMRec(Backbone):
         self.num_hyper_layers, self.dropout, self.alpha = num_hyper_layers, 1 - keep, alpha
         self.temperature, self.cl, self.reg, self.noisy_ranking = temperature, cl, reg, noisy_ranking
         self.node_ND = node_table(train, embedding_dim, rng)
-        self.content, self.projections, self.hyperedges = (
-            Content(train.features),
-            nn.ParameterDict(),
-            nn.ParameterDict(),
-        )
+        self.content = Content(train.features)
+        self.projections, self.hyperedges = nn.ParameterDict(), nn.ParameterDict()
         for name, width in self.content.widths.items():
             self.projections[name] = nn.Parameter(xavier_uniform((width, embedding_dim), rng))
             self.hyperedges[name] = nn.Parameter(xavier_uniform((width, num_hyperedges), rng))
@@ -98,7 +96,7 @@ class LGMRec(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR, the contrast of modalities, and the norm penalty."""
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        index = batch.nodes(self.num_users)
         mean_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
         hyper = self._hypergraphs(mean_ND[self.num_users :])
         spread = ProductRows(self.operator, index, depth=self.num_content_layers)
@@ -113,12 +111,10 @@ class LGMRec(Backbone):
     def embeddings(self) -> Embeddings:
         """Ids, content and hypergraphs, added up."""
         mean_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
-        layer_NX = self._content()
-        for _ in range(self.num_content_layers):
-            layer_NX = self.operator @ layer_NX
+        spread_NX = power_product(self.operator, self._content(), self.num_content_layers)
         hyper_ND = torch.stack(self._hypergraphs(mean_ND[self.num_users :])).sum(dim=0)
-        final_ND = self._final(mean_ND, layer_NX, hyper_ND)
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        final_ND = self._final(mean_ND, spread_NX, hyper_ND)
+        return Embeddings.of_nodes(final_ND, self.num_users)
 
     def _final(self, mean_RD: Tensor, content_RX: Tensor, hyper_RD: Tensor) -> Tensor:
         views = content_RX.split(mean_RD.shape[1], dim=1)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
@@ -52,7 +51,7 @@ class LightGCN(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR on the propagated rows, the norm penalty on the rows of layer 0."""
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        index = batch.nodes(self.num_users)
         mean = LayerMeanRows(self.operator, self.num_layers, index)
         final_BD, layer0_BD = map_rows(self.node_ND, mean, Take(index))
         return {"bpr": bpr(*final_BD.chunk(3)), "reg": self.reg * norm_penalty(*layer0_BD.chunk(3))}
@@ -60,4 +59,4 @@ class LightGCN(Backbone):
     def embeddings(self) -> Embeddings:
         """Layer means of all nodes."""
         final_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        return Embeddings.of_nodes(final_ND, self.num_users)

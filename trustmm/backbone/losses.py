@@ -27,6 +27,11 @@ def square_penalty(*parts_BD: Tensor, configured_size: int) -> Tensor:
     return torch.stack([_Norm.apply(part) for part in parts_BD]).square().sum() / (2 * configured_size)
 
 
+def pair_squares(user_BD: Tensor, positive_BD: Tensor, negative_BD: Tensor) -> Tensor:
+    """Mean square over both pairs of every triple: of its user with the positive, and with the negative; a scalar."""
+    return torch.cat([user_BD, user_BD, positive_BD, negative_BD]).square().sum() / (2 * user_BD.numel())
+
+
 def contrast(view_CD: Tensor, target_CD: Tensor, counts_C: Tensor, *, temperature: float) -> Tensor:
     """InfoNCE (van den Oord et al., 2018) by cosine: each row of a view finds its own target among the batch's.
 

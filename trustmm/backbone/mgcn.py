@@ -11,6 +11,7 @@ from trustmm.backbone.initialise import linear
 from trustmm.backbone.side_information import SideInformation
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.sparse import power_product
 from trustmm.options.checks import Count, NonNegative, Positive
 
 # Shapes: those of `side_information`; M modalities.
@@ -83,10 +84,8 @@ class MGCN(SideInformation):
         """Items gated by content and carried over their modality's graph, (I, D) for each modality."""
         id_ID, views = self.node_ND[self.num_users :], []
         for name, features in self.features.items():
-            view_ID = id_ID * torch.sigmoid(_composed(self.projections[name], self.gates[name], features))
-            for _ in range(self.num_item_layers):
-                view_ID = self.item_graphs[name] @ view_ID
-            views.append(view_ID)
+            gated_ID = id_ID * torch.sigmoid(_composed(self.projections[name], self.gates[name], features))
+            views.append(power_product(self.item_graphs[name], gated_ID, self.num_item_layers))
         return views
 
     def side(self, mean_RD: Tensor, views: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.content import Content, node_table
+from trustmm.backbone.content import Content, feature_projections, in_order, node_table
 from trustmm.backbone.initialise import linear
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.dataset.data import TrainData
@@ -91,12 +91,12 @@ class MMGCF(Backbone):
         self.graph = PrunedGraph(train.propagation, drop_fraction=dropout)
         self.node_ND = node_table(train, embedding_dim, rng)
         self.content = Content(train.features)
-        widths = self.content.widths
-        self.projections = nn.ModuleDict({m: linear(width, embedding_dim, rng) for m, width in widths.items()})
-        together = len(widths) + 1 if weighting != "equal" else 2
+        self.projections = feature_projections(train, embedding_dim, rng, order=in_order)
+        num_modalities = len(self.projections)
+        together = num_modalities + 1 if weighting != "equal" else 2
         self.fuse = Fuse(fusion, together, embedding_dim, rng=rng)
-        if weighting == "equal" and len(widths) > 1:
-            self.fuse_content = Fuse(fusion, len(widths), embedding_dim, rng=rng)
+        if weighting == "equal" and num_modalities > 1:
+            self.fuse_content = Fuse(fusion, num_modalities, embedding_dim, rng=rng)
         if weighting == "alpha":
             self.share_1 = nn.Parameter(torch.zeros(1))
 

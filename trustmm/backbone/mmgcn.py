@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.content import in_order
 from trustmm.backbone.initialise import linear, xavier_normal
-from trustmm.backbone.losses import bpr
+from trustmm.backbone.losses import bpr, pair_squares
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import neighbour_mean_operator
 from trustmm.graph.neighbours import NeighbourSearch, unit_rows
@@ -152,9 +152,8 @@ class MMGCN(Backbone):
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR, and the mean squares of the batch's ids and of the first modality's preferences."""
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
-        user_BD, positive_BD, negative_BD = take(self.node_ND, index).chunk(3)
-        ids = torch.cat([user_BD, user_BD, positive_BD, negative_BD]).square().sum() / (2 * user_BD.numel())
+        index = batch.nodes(self.num_users)
+        ids = pair_squares(*take(self.node_ND, index).chunk(3))
         first_UC = next(iter(self.networks.values())).get_parameter("preference_UC")
         penalty = ids + first_UC.square().mean()
         return {"bpr": bpr(*take(self._final(), index).chunk(3)), "reg": self.reg * penalty}
@@ -162,7 +161,7 @@ class MMGCN(Backbone):
     def embeddings(self) -> Embeddings:
         """Means over the modalities."""
         final_ND = self._final()
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        return Embeddings.of_nodes(final_ND, self.num_users)
 
     def _final(self) -> Tensor:
         views = [network(self.operator, self.node_ND) for network in self.networks.children()]

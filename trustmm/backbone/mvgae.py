@@ -111,7 +111,7 @@ class MVGAE(Backbone):
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """Reconstruction and divergence of every view."""
         views = self._views()
-        index = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        index = batch.nodes(self.num_users)
         nodes, place = index.unique(return_inverse=True)
         reconstruction = [self._reconstruction(name, view, nodes, place) for name, view in views.items()]
         divergence = [_divergence(view) for view in views.values()]
@@ -123,7 +123,7 @@ class MVGAE(Backbone):
     def embeddings(self) -> Embeddings:
         """The logistic function of the joint means."""
         final_ND = self._views()[JOINT].mean.sigmoid()
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        return Embeddings.of_nodes(final_ND, self.num_users)
 
     def _views(self) -> dict[str, Gaussians]:
         """Gaussians of every view, and of the joint one."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.content import in_order
+from trustmm.backbone.content import feature_projections, feature_tables, in_order
 from trustmm.backbone.freedom import frozen_item_graph, modality_weights
-from trustmm.backbone.initialise import linear, xavier_uniform
+from trustmm.backbone.initialise import xavier_uniform
 from trustmm.backbone.losses import bpr, contrast
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import layer_mean
@@ -18,7 +18,7 @@ from trustmm.graph.neighbours import NeighbourSearch, unit_rows
 from trustmm.graph.principal import principal_entries
 from trustmm.graph.pruned import PrunedGraph
 from trustmm.graph.rows import LayerMeanRows, ProductRows, map_rows
-from trustmm.graph.sparse import SparseMatrix
+from trustmm.graph.sparse import SparseMatrix, power_product
 from trustmm.options.checks import Count, NonNegative, Positive, Within
 
 # Shapes: those of `base`; M modalities, X = M D columns.
@@ -86,12 +86,10 @@ class PGL(Backbone):
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
         self.dropout, self.temperature, self.cl = dropout, temperature, cl
         names = in_order(train.features)
-        self.users, self.features = nn.ParameterDict(), nn.ParameterDict()
-        for name in names:
-            self.users[name] = nn.Parameter(xavier_uniform((train.num_users, embedding_dim), rng))
-            content_IX = torch.tensor(train.features[name])
-            self.features[name] = nn.Parameter(content_IX, requires_grad=trainable_features)
-        self.projections = nn.ModuleDict({m: linear(train.features[m].shape[1], embedding_dim, rng) for m in names})
+        size = (train.num_users, embedding_dim)
+        self.users = nn.ParameterDict({name: nn.Parameter(xavier_uniform(size, rng)) for name in names})
+        self.features = feature_tables(train, trainable=trainable_features)
+        self.projections = feature_projections(train, embedding_dim, rng, order=in_order)
         self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)
         self.graph = PrunedGraph(train.propagation, drop_fraction=1 - keep if mode == "local" else 0.0)
         if mode == "global":
@@ -126,10 +124,9 @@ class PGL(Backbone):
     def embeddings(self) -> Embeddings:
         """Users, and items with what the item graph adds, over all edges."""
         start_NX = self._start()
-        final_NX, layer_IX = layer_mean(self.graph.all, start_NX, self.num_layers), start_NX[self.num_users :]
-        for _ in range(self.num_item_layers):
-            layer_IX = self.item_graph @ layer_IX
-        return Embeddings(final_NX[: self.num_users], final_NX[self.num_users :] + layer_IX)
+        final_NX = layer_mean(self.graph.all, start_NX, self.num_layers)
+        added_IX = power_product(self.item_graph, start_NX[self.num_users :], self.num_item_layers)
+        return Embeddings(final_NX[: self.num_users], final_NX[self.num_users :] + added_IX)
 
     def _start(self) -> Tensor:
         """[P ; t], (N, X)."""

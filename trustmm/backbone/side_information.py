@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.content import feature_projections, feature_tables, node_table
+from trustmm.backbone.content import feature_projections, feature_tables, item_graphs, node_table
 from trustmm.backbone.losses import bpr, contrast, square_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.bipartite import bipartite_operator, layer_mean, user_item_operator
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.graph.rows import LayerMeanRows, ProductRows, Take, map_rows, take
-from trustmm.graph.sparse import SparseMatrices, normalised_matrix
 
 # Shapes: those of `base`; V views of D columns each, R rows: all N nodes, or the distinct users and items of a batch.
 
@@ -63,10 +62,7 @@ class SideInformation(Backbone):
         self.features = feature_tables(train, trainable=trainable_features)
         self.projections = feature_projections(train, embedding_dim, rng)
         self.operator, self.user_operator = bipartite_operator(train.propagation), user_item_operator(train.propagation)
-        found = {m: neighbours(x, k=min(k_of[m], train.num_items)) for m, x in train.features.items()}
-        self.item_graphs = SparseMatrices(
-            {m: normalised_matrix(*f.entries(), train.num_items) for m, f in found.items()}
-        )
+        self.item_graphs = item_graphs(train, k_of, neighbours)
 
     def item_views(self) -> list[Tensor]:
         """Views y of all items, V of (I, D); a batch's users reach most items."""
@@ -101,4 +97,4 @@ class SideInformation(Backbone):
         mean_ND = layer_mean(self.operator, self.node_ND, self.num_layers)
         views = [torch.cat([self.user_operator @ view_ID, view_ID]) for view_ID in self.item_views()]
         final_ND = mean_ND + self.side(mean_ND, views)
-        return Embeddings(final_ND[: self.num_users], final_ND[self.num_users :])
+        return Embeddings.of_nodes(final_ND, self.num_users)

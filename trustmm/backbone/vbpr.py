@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
-from trustmm.backbone.initialise import xavier_normal, xavier_uniform
+from trustmm.backbone.content import side_by_side
+from trustmm.backbone.initialise import linear, xavier_normal, xavier_uniform
 from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
@@ -44,13 +45,12 @@ class VBPR(Backbone):
     ) -> None:
         super().__init__()
         self.reg = reg
-        content_IX = np.concatenate([train.features[name] for name in sorted(train.features)], axis=1)
+        content_IX = side_by_side(train.features)
         self.register_buffer("content_IX", torch.from_numpy(content_IX), persistent=False)
         self.user_UD = nn.Parameter(xavier_uniform((train.num_users, 2 * embedding_dim), rng))
         self.item_ID = nn.Parameter(xavier_uniform((train.num_items, embedding_dim), rng))
-        self.projection = nn.utils.skip_init(nn.Linear, content_IX.shape[1], embedding_dim)
-        self.projection.weight.data = xavier_normal((embedding_dim, content_IX.shape[1]), rng)
-        self.projection.bias.data = torch.zeros(embedding_dim)
+        self.projection = linear(content_IX.shape[1], embedding_dim, rng, bias=False, weight=xavier_normal)
+        self.projection.bias = nn.Parameter(torch.zeros(embedding_dim))
 
     content_IX: Tensor
 

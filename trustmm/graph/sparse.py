@@ -177,6 +177,13 @@ class _LearnedProduct(torch.autograd.Function):
         return by_value, matrix.constant.transpose.multiply(gradient), None
 
 
+def power_product(matrix: SparseMatrix | LearnedMatrix, dense: Tensor, power: int) -> Tensor:
+    """G^n X of a square matrix G and a dense X (N, D), n products one after the other."""
+    for _ in range(power):
+        dense = matrix @ dense
+    return dense
+
+
 def inner_products(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Entries (rows, columns), (E,) each, of left @ right.T, differentiable; memory O(E), never the whole product.
 

@@ -1,13 +1,11 @@
 """The collaborative prior: LightGCN trained on the graph that a method sees."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from trustmm.backbone.base import Embeddings
 from trustmm.backbone.lightgcn import LightGCN
 from trustmm.dataset.data import TrainData
 from trustmm.evaluation.full_ranking import MASKS, FullRanking
@@ -18,8 +16,9 @@ from trustmm.seeding import stream
 from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest, describe
-from trustmm.training.checkpoint import Checkpoint, FileCheckpoint, NoCheckpoint
-from trustmm.training.loop import OnEpoch, Training, fit
+from trustmm.training.checkpoint import FileCheckpoint, NoCheckpoint
+from trustmm.training.loop import OnEpoch, Training
+from trustmm.training.once import train_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +73,27 @@ class LightGCNPrior:
         }
         path = cache.path("prior", key)
         place = None if path is None else path.with_suffix(".checkpoint")
-        kept = NoCheckpoint() if place is None else FileCheckpoint(place, place.stem, cache.environment)
-        stored = cache.arrays(
-            "prior",
-            key,
-            lambda: self._train(train, valid, seed, training, evaluation, on_epoch, kept),
-            before=lambda: kept.before,
+        kept = NoCheckpoint() if place is None else FileCheckpoint(place, key, cache.environment)
+        masks: dict[str, Edges] = dict.fromkeys(MASKS, train.propagation)
+        made = train_once(
+            lambda: self._model(train, seed),
+            train.propagation,
+            evaluation.evaluator(valid, masks, training.torch_device),
+            training,
+            kind="prior",
+            key=key,
+            seed=seed,
+            stage="prior",
+            cache=cache,
+            on_epoch=on_epoch,
+            checkpoint=kept,
         )
         kept.clear()
-        return Prior(stored["user_UD"], stored["item_ID"])
+        assert isinstance(made.final, Embeddings)
+        return Prior(made.final.user_UD.cpu().numpy(), made.final.item_ID.cpu().numpy())
 
-    def _train(
-        self,
-        train: TrainData,
-        valid: Edges,
-        seed: int,
-        training: Training,
-        evaluation: FullRanking,
-        on_epoch: OnEpoch,
-        checkpoint: Checkpoint,
-    ) -> Mapping[str, NDArray[Any]]:
-        model = LightGCN(
+    def _model(self, train: TrainData, seed: int) -> LightGCN:
+        return LightGCN(
             train,
             rng=stream(seed, "prior", "init"),
             neighbours=NeighbourSearch(),
@@ -102,18 +101,3 @@ class LightGCNPrior:
             num_layers=self.num_layers,
             reg=self.reg,
         )
-        masks: dict[str, Edges] = dict.fromkeys(MASKS, train.propagation)
-        evaluator = evaluation.evaluator(valid, masks, training.torch_device)
-        fit(
-            model,
-            train.propagation,
-            evaluator,
-            training,
-            seed=seed,
-            stage="prior",
-            on_epoch=on_epoch,
-            checkpoint=checkpoint,
-        )
-        with torch.no_grad():
-            final = model.embeddings()
-        return {"user_UD": final.user_UD.cpu().numpy(), "item_ID": final.item_ID.cpu().numpy()}

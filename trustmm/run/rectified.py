@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trustmm.job import Job, rectify, trained_once
+from trustmm.job import Job, prior_of, rectify
 from trustmm.run.progress import progress
 from trustmm.store.cache import Cache
 from trustmm.training.loop import deterministic
@@ -20,15 +20,14 @@ def rectified(data: "Dataset", job: Job, cache: Cache) -> "tuple[TrainData, Mapp
     """
     observed, damage = job.corruption(data.as_train_data(), observed=data.observed)
     with deterministic(job.training), progress() as show:
-        prior = trained_once(job, observed, data, cache, show)
-        return *rectify(job, observed, damage, prior, cache), damage
+        return *rectify(job, observed, damage, prior_of(job, observed, data, cache, show), cache), damage
 
 
 def edited(data: "Dataset", job: Job, cache: Cache) -> "TrainData":
     """What the backbone of a job is built from, priors and repairs from the cache where they are there."""
-    train, _, _ = rectified(data, job, cache)
-    observed, _ = job.corruption(data.as_train_data(), observed=data.observed)
+    observed, damage = job.corruption(data.as_train_data(), observed=data.observed)
     with deterministic(job.training), progress() as show:
-        prior = trained_once(job, observed, data, cache, show)
+        prior = prior_of(job, observed, data, cache, show)
+        train, _ = rectify(job, observed, damage, prior, cache)
         proposal = job.edit(train, prior, seed=job.seed, cache=cache, device=job.training.torch_device)
     return proposal.apply(train, held_out=data.held_out)
