@@ -342,7 +342,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         features(FLOATS[:, 0]),
         NPY + r": found shape \(4,\), expected 4 rows of 1 to 1048576 columns$",
     ),
-    "features a cube": (features(FLOATS[:, :, None]), NPY + r": found shape \(4, 2, 1\), expected 4 rows"),
+    "features of four axes": (
+        features(FLOATS[:, :, None, None]),
+        NPY + r": found shape \(4, 2, 1, 1\), expected 4 rows",
+    ),
     "features a number": (features(np.float32(1)), NPY + r": found shape \(\), expected 4 rows"),
     "features int": (features(np.ones((4, 2), np.int64)), NPY + ": found dtype int64" + DTYPE),
     "features bool": (features(np.ones((4, 2), bool)), NPY + ": found dtype bool" + DTYPE),
@@ -622,6 +625,7 @@ def build(stem: str) -> FolderDataset:
     node = OmegaConf.to_container(option(stem), resolve=True)
     assert isinstance(node, dict)
     assert node.pop("_target_") == "trustmm.dataset.folder.FolderDataset"
+    node.pop("defaults", None)
     return FolderDataset(**({str(key): value for key, value in node.items()} | {"name": OPTIONS[stem][0]}))
 
 

@@ -86,5 +86,4 @@ def _check(
     if not plain or not all(1 <= size <= WIDEST for size in shape[1:]):
         rows = "rows" if num_rows is None else f"{num_rows} rows"
         shown = str(shape) if len(str(shape)) <= 80 else f"{str(shape)[:80]}..."
-        frames = ", or the same of each frame (items, frames, columns)" if in_time else ""
-        raise ValueError(f"{path} ({key}): found shape {shown}, expected {rows} of 1 to {WIDEST} columns{frames}")
+        raise ValueError(f"{path} ({key}): found shape {shown}, expected {rows} of 1 to {WIDEST} columns")
