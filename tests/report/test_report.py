@@ -140,11 +140,11 @@ def test_every_pair_says_the_environment_of_both_sides_and_of_their_inputs(sweep
     assert "Environment A: blas Haswell (5 jobs on one, two)." in table.notes
     assert "Environment B: blas SkylakeX (1 job on two)." in table.notes
     write_report(runs, tmp_path / "out")
-    for name in ("table2", "claims", "claims_here", "robustness"):
+    for name in ("table2", "claims", "claims_here", "robustness", "pivot"):
         path = tmp_path / "out" / f"{name}.md"
         if path.exists():
             assert "Compared across environments" in path.read_text(encoding="utf-8")
-    assert (tmp_path / "out" / "robustness.md").exists()
+    assert all((tmp_path / "out" / f"{name}.md").exists() for name in ("robustness", "pivot"))
     assert [row[-1] for row in robustness_table(runs).rows] == ["A", "A + B vs A"]
     [through] = [note for note in mixed_pairs(runs) if note.startswith("**Curves")]
     assert through == "**Curves through several environments**: rectifier=mr over corruption.eta: A + B."

@@ -15,22 +15,34 @@ class Command(NamedTuple):
     module: str
     """Where its ``main`` lives; it reads ``sys.argv``."""
     about: str
+    slow: bool = False
+    """Whether it loads libraries for seconds before it can say anything."""
 
 
 COMMANDS = {
     "run": Command("trustmm.cli.run", "run one job, or a sweep with -m (the default command)"),
-    "rectify": Command("trustmm.cli.rectify", "write a data set folder with rectified features and lists of suspects"),
-    "describe": Command("trustmm.cli.describe", "show what a data set holds: sizes, degrees, feature health"),
-    "prepare": Command("trustmm.cli.prepare", "turn your own reviews, texts and images into a data set folder"),
-    "report": Command("trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs"),
+    "rectify": Command(
+        "trustmm.cli.rectify", "write a data set folder with rectified features and lists of suspects", slow=True
+    ),
+    "describe": Command(
+        "trustmm.cli.describe", "show what a data set holds: sizes, degrees, feature health", slow=True
+    ),
+    "prepare": Command(
+        "trustmm.cli.prepare", "turn your own reviews, texts and images into a data set folder", slow=True
+    ),
+    "report": Command(
+        "trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs", slow=True
+    ),
     "cache": Command("trustmm.cli.cache", "list what the cache holds, or remove entries"),
-    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job"),
-    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment"),
-    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes"),
+    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job", slow=True),
+    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment", slow=True),
+    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes", slow=True),
     "templates": Command("trustmm.cli.templates", "list the ready-made studies: question, size and command of each"),
     "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
-    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do"),
-    "quick-report": Command("trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them"),
+    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", slow=True),
+    "quick-report": Command(
+        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", slow=True
+    ),
 }
 HELP = """\
 Which multimodal recommender can you trust when product images, texts or clicks are wrong, and does a repair help?
@@ -66,11 +78,15 @@ def main() -> None:
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
         sys.argv[1:] = words[1:]
+    command = COMMANDS[name]
+    if command.slow:
+        sys.stderr.write(f"trustmm {name}: {command.about}\n")
+        sys.stderr.flush()
     try:
         from trustmm.cli.ending import one_sentence
 
         with one_sentence():
-            importlib.import_module(COMMANDS[name].module).main()
+            importlib.import_module(command.module).main()
     except KeyboardInterrupt:  # within the first imports
         sys.stderr.write(f"trustmm: interrupted; {GOES_ON}\n")
         raise SystemExit(130) from None

@@ -45,7 +45,8 @@ def _comparisons(runs: Runs) -> Iterator[Table]:
         yield table_with(table2(runs), notes)
     pivot = pivot_table(runs)
     knobs = {"rectifier.lam", "rectifier.tau"} <= axes
-    yield from [table_with(sensitivity_table(runs), notes)] if knobs else [pivot] if pivot is not None else []
+    shown = sensitivity_table(runs) if knobs else pivot
+    yield from [table_with(shown, notes)] if shown is not None else []
     yield difference_table(runs)
     yield table_with(robustness_table(runs), notes)
     yield repair_table(runs)

@@ -21,7 +21,7 @@ from trustmm.run.rectified import edited
 from trustmm.seeding import stream
 from trustmm.store.cache import UNUSABLE
 from trustmm.store.files import atomic
-from trustmm.store.identity import PARTS, differences
+from trustmm.store.identity import changes, parts_of
 from trustmm.store.job_folder import WEIGHTS, Stored, read_stored
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def load_model(folder: Path) -> "Model":
     job, data = cell.job, cell.read_data()
     facts = identity_facts(cell, data.identity)
     if facts["job_id"] != stored.summary["job_id"]:
-        was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
-        why = "; ".join(differences(was, facts))
+        why = changes(parts_of(stored.summary), facts)
         raise ValueError(f"{folder} belongs to other code or other data; run the job again: {why}")
     train = edited(data, job, open_cache(config, environment(job.training.torch_device)))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
