@@ -19,7 +19,7 @@ from trustmm.store.room import bytes_of
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.job import Job
-    from trustmm.tracking.mlflow import NoTracking
+    from trustmm.tracking.mlflow import Tracking
 
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume", "keep_model"})
@@ -42,7 +42,7 @@ class Cell:
     """The option chosen in each group."""
     job: "Job"
     read_data: Callable[[], "Dataset"]
-    tracking: "NoTracking"
+    tracking: "Tracking"
     label: str = ""
     """What tells it from the other cells of its sweep, if it has one."""
 
@@ -66,7 +66,7 @@ def build_cell(config: DictConfig, choices: Mapping[str, str], label: str = "") 
     return Cell(config, {group: str(choices[group]) for group in LABELS}, job, read_data, tracking, label)
 
 
-def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
+def build_stages(config: DictConfig) -> tuple["Job", Any, "Tracking"]:
     """All stages, built and range-checked before any data are read: the job, the reader of its data, the tracking."""
     for key in TOP.keys() & config.keys():
         check_value(key, config[key], TOP[str(key)])

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.store.pivot import Pivot
-    from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.mlflow import Status, Tracking
     from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
@@ -83,12 +83,12 @@ class Sweep:
         self._planned: dict[int, _Planned] = {}
         self._identities: dict[str, DataIdentity] = {}
         self._data: dict[str, Dataset] = {}
-        self._parents: dict[NoTracking, str | None] = {}
+        self._parents: dict[Tracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._reused: set[str] = set()
 
     @property
-    def parents(self) -> "dict[NoTracking, str | None]":
+    def parents(self) -> "dict[Tracking, str | None]":
         """The parent run in each tracking store of the cells; for nearly all sweeps it is one."""
         return self._parents
 

@@ -41,7 +41,7 @@ from trustmm.tracking.mlflow_run import (
 from trustmm.tracking.redact import public, short
 from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 
-__all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
+__all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "Tracking", "TrackingError"]
 
 T = TypeVar("T")
 _STORE = re.compile(r"sqlite(\+pysqlite)?:///.+|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*")
@@ -73,8 +73,8 @@ class TrackingError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoTracking:
-    """Jobs leave only their own files; also the interface of every tracking."""
+class Tracking:
+    """Where the runs of jobs and sweeps are kept; what a subclass does not do is not kept."""
 
     uri: str = field(repr=False)
     experiment: str
@@ -122,7 +122,12 @@ class NoTracking:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLflowTracking(NoTracking):
+class NoTracking(Tracking):
+    """Jobs leave only their own files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLflowTracking(Tracking):
     """Runs in an MLflow store: a database file, a database or a server.
 
     Processes that write to it should be started afresh (spawn, subprocess, Slurm), not forked from one that did.
