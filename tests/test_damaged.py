@@ -67,7 +67,7 @@ def task_of(folder: Path) -> Assignment:
 
 def result(swept: Path) -> tuple[Path, Callable[[], Any]]:
     folder = job_of(swept)
-    return folder / "result.json", lambda: read_result(folder, folder.name)
+    return folder / "result.json", lambda: read_result(folder, {"job_id": folder.name})
 
 
 def history(swept: Path) -> tuple[Path, Callable[[], Any]]:
@@ -87,7 +87,7 @@ def outcome(swept: Path) -> tuple[Path, Callable[[], Any]]:
 
 
 def checkpoint(swept: Path) -> tuple[Path, Callable[[], Any]]:
-    kept = FileCheckpoint(swept / "checkpoint.pt", "key")
+    kept = FileCheckpoint(swept / "checkpoint.pt", {"seed": 0})
     kept.save({"history": []})
     return kept.path, kept.load
 

@@ -1,5 +1,6 @@
 """What every backbone promises; an option in conf/backbone is tested without being named here."""
 
+import importlib
 import inspect
 import io
 import itertools
@@ -48,6 +49,8 @@ NO_TIES = {"damrs": {"together_top": NUM_ITEMS}}
 """Options under which no choice falls to the smaller of two labels: then labels mean nothing."""
 CHECKERBOARD = {"itemknncbf": {"k": NUM_ITEMS}}
 """Options under which half of the items are neighbours."""
+NO_REFERENCE = {"deepstyle", "itemknn", "pop"}
+"""Have no numbers of the reference implementation; what they must find is stated in their own tests."""
 NOT_BY_COLOUR = {"pop", "mvgae"}
 """Cannot tell users by their colour: the same list for all; the worst of all negatives of a batch, of either colour."""
 
@@ -140,6 +143,17 @@ def scores(model: Backbone) -> torch.Tensor:
 
 def is_trained(stem: str) -> bool:
     return trained(make_model(stem, toy(MODALITIES[-1])))
+
+
+@pytest.mark.parametrize("stem", OPTIONS)
+def test_numbers_of_the_reference_are_in_the_repository_for_every_backbone(stem: str, project: Path) -> None:
+    """So that a public clone, which has no folder beside it, tests them all."""
+    module = importlib.import_module(f"tests.backbone.test_{stem}")
+    files = [
+        file for one in vars(module).values() if hasattr(one, "assert_scores") for file in getattr(one, "files", ())
+    ]
+    assert bool(files) != (stem in NO_REFERENCE)
+    assert [file for file in files if not (project / "tests" / "oracles" / f"{file}.npz").is_file()] == []
 
 
 @pytest.fixture

@@ -5,14 +5,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from trustmm import __version__
 from trustmm.cli.command import COMMANDS, help_text, main
+<<<<<<< HEAD
 from trustmm.process.signals import GOES_ON
 
 ROOT = Path(__file__).resolve().parents[2]
+=======
+>>>>>>> main
 
 
 def trustmm(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -64,7 +68,7 @@ def test_a_full_disk_is_one_line_of_every_command(
 def test_a_command_reads_the_words_behind_its_name(tmp_path: Path) -> None:
     refused = trustmm("report", "nothing", "--out", "there", folder=tmp_path)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("trustmm: ")
+    assert refused.stderr.splitlines()[1].startswith("trustmm: ")
     assert "backbone:" in trustmm("run", "--cfg", "job", folder=tmp_path).stdout
 
 
@@ -80,6 +84,38 @@ def test_a_command_reads_the_words_behind_its_name(tmp_path: Path) -> None:
 def test_import_stays_light(module: str, heavy: str) -> None:
     code = f"import sys, {module}; print({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].slow])
+def test_a_command_that_loads_for_long_says_first_what_it_does(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    module = SimpleNamespace(main=lambda: None)
+    monkeypatch.setattr(importlib, "import_module", lambda path: said.append(capsys.readouterr().err) or module)
+    monkeypatch.setattr(sys, "argv", ["trustmm", name])
+    main()
+    assert said == [f"trustmm {name}: {COMMANDS[name].about}\n"]
+
+
+def test_commands_that_say_nothing_first_load_nothing_slow() -> None:
+    quick = [command.module for command in COMMANDS.values() if not command.slow]
+    code = f"import sys, {', '.join(quick)}; print(sorted({{'torch', 'pandas', 'scipy', 'mlflow'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_job_says_what_it_is_before_it_loads_what_takes_long(tmp_path: Path) -> None:
+    code = (
+        "import logging, sys; sys.argv = ['trustmm', 'seed=7', 'backbone=bpr']\n"
+        "from trustmm.cli.run import main\n"
+        "def show(record):\n"
+        "    print(record.getMessage(), sorted({'torch', 'mlflow', 'scipy'} & set(sys.modules)))\n"
+        "    raise SystemExit\n"
+        "logging.StreamHandler.emit = lambda handler, record: show(record)\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.endswith("edit=none seed=7: checking options and data []\n")
 
 
 def test_ctrl_c_while_the_interpreter_ends_is_no_traceback(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_umask_is_respected(writer: str, mask: int, tmp_path: Path) -> None:
 
 
 def checkpoint(folder: Path) -> None:
-    FileCheckpoint(folder / "checkpoint.pt", "key").save({"a": 1})
+    FileCheckpoint(folder / "checkpoint.pt", {"seed": 0}).save({"a": 1})
 
 
 def history(folder: Path) -> None:

@@ -31,7 +31,7 @@ def test_time_that_is_none_is_refused() -> None:
 
 def test_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
     write_result(tmp_path, SUMMARY, {})
-    found = read_result(tmp_path, SUMMARY["job_id"])
+    found = read_result(tmp_path, SUMMARY)
     assert found is not None
     assert found.summary == json.loads(json.dumps(SUMMARY))
 
@@ -39,8 +39,10 @@ def test_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_result_that_is_refused_is_named_with_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_result(tmp_path, SUMMARY, {})
     path = tmp_path / RESULT
-    assert read_result(tmp_path, "another") is None
-    assert f"{path} belongs to another job: {SUMMARY['job_id']}, not another" in caplog.text
+    assert read_result(tmp_path, {"job_id": "another"}) is None
+    assert f"{path} belongs to another job: {SUMMARY['job_id']}, not another;" in caplog.text
+    assert read_result(tmp_path, SUMMARY | {"job_id": "another", "dataset_digest": "747bc6"}) is None
+    assert f"not another (data: {SUMMARY['dataset_digest']}, now 747bc6);" in caplog.text
     for text, why in (
         ("{", "Expecting"),
         ("[]", "expected a mapping, got list"),
@@ -50,6 +52,6 @@ def test_result_that_is_refused_is_named_with_what_was_found(tmp_path: Path, cap
         with pytest.raises(ValueError, match=re.escape(f"{path} is not the result of a job: {why}")):
             load_summary(path)
         with caplog.at_level(logging.WARNING):
-            assert read_result(tmp_path, SUMMARY["job_id"]) is None
+            assert read_result(tmp_path, SUMMARY) is None
         assert str(path) in caplog.text
         assert not path.exists()

@@ -45,9 +45,15 @@ def choices(overrides: Sequence[str]) -> dict[str, str]:
     return {"backbone": "freedom", "dataset": "synthetic", "rectifier": "mr"}
 
 
-def reported(folder: Path, params: dict[str, str] = PARAMS, **options: Any) -> Report:
+def made(values: dict[str, str]) -> dict[str, Any]:
+    """Jobs of seed 2 are computed elsewhere, all with a prior from here."""
+    here, there = ({"blas": blas, "host": "one"} for blas in ("Haswell", "SkylakeX"))
+    return {"environment": there if values["seed"] == "2" else here, "inputs": [{"environment": here}] * 2}
+
+
+def reported(folder: Path, params: dict[str, str] = PARAMS, where: Any = None, **options: Any) -> Report:
     asked = StudyOptions(**({"n_trials": 24, "sampler": "random", "max_failures": 99} | options))
-    space, jobs = parse_space(params, []), Jobs(folder, objective)
+    space, jobs = parse_space(params, []), Jobs(folder, objective, **({"made": where} if where else {}))
     study = open_study(asked, space, folder / "study")
     run_study(study, asked, space, folder / "study", jobs, jobs.start)
     return make_report(study, asked, space, folder / "study", complete=True)
@@ -96,6 +102,19 @@ def test_note_names_evaluator_best_trial_and_failures(report: Report) -> None:
     assert "--config-name 'my study' rectifier.lam=" in text
     assert "out of memory (a reason of two lines)" in text
     assert "test" not in json.dumps(json.loads((report.folder / "study.json").read_text())["best"][0]["values"])
+
+
+def test_trials_of_several_environments_say_theirs(report: Report, tmp_path: Path) -> None:
+    assert report.environments == []
+    mixed = reported(tmp_path, where=made)
+    write_report(mixed, COMMAND, choices, draw_study)
+    with (mixed.folder / "trials.csv").open(newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["state"] == "finished"]
+    assert {(row["seed"], row["environment"]) for row in rows} == {("0", "A"), ("1", "A"), ("2", "B (inputs of A)")}
+    text = (mixed.folder / "study.md").read_text()
+    assert "Environment B: blas SkylakeX (" in text
+    assert "| seed | environment |" in text
+    assert " | 2 | B (inputs of A) |" in text
 
 
 def test_importance_finds_the_parameter_that_matters(report: Report) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from trustmm.store.digest import digest
+from trustmm.store.job_folder import Stored
 from trustmm.sweep.engine import Outcome, Task
 
 Objective = Callable[[dict[str, str]], Outcome]
@@ -32,6 +33,8 @@ class Jobs:
     order: Callable[[int], int] = lambda waiting: 0
     code: str = "1"
     refused: Callable[[dict[str, str]], str] = lambda values: ""
+    made: Callable[[dict[str, str]], dict[str, Any]] = lambda values: {}
+    """Where a job was computed, as its result.json says."""
     started: list[Task] = field(default_factory=list)
     running: list[Task] = field(default_factory=list)
     stopped: dict[int, str] = field(default_factory=dict)
@@ -58,6 +61,13 @@ class Jobs:
 
     def record(self, task: Task, outcome: Outcome) -> None:
         self.recorded.append((task, outcome))
+
+    def stored(self, task: Task) -> Stored | None:
+        made = self.made(read(task.overrides))
+        return Stored(task.folder, made) if made else None
+
+    def changed(self, task: Task, job_id: str) -> str:
+        return "" if self.code == "1" else f"code: 1, now {self.code}"
 
     def start(self, num_tasks: int) -> "Jobs":
         return self

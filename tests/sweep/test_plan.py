@@ -10,7 +10,7 @@ from trustmm.store.identity import PARTS
 from trustmm.store.job_folder import write_result
 from trustmm.store.sweep_folder import record_cell
 from trustmm.sweep.engine import Task
-from trustmm.sweep.plan import changed_cells
+from trustmm.sweep.plan import _changed_since, changed_cells
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,7 @@ def test_why_finished_cells_run_again_is_one_line_with_both_values(
     [line] = changed_cells(folder, tasks, [facts | change] * 2)
     assert line.startswith("2 finished cells are other jobs now (")
     assert line.endswith(f" -> new0): {why}")
+    assert _changed_since(tasks[0], make_summary(0.1, {"seed": 0})["job_id"], facts | change) == why
+    assert _changed_since(tasks[0], "gone", facts | change) == ""
     same = [Task(0, ("seed=0",), make_summary(0.1, {"seed": 0})["job_id"], outputs / "x")]
     assert changed_cells(folder, same, [facts]) == []

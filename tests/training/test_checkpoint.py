@@ -8,7 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +46,10 @@ TINY = (
 MR = ("rectifier=mr", "rectifier.k=5", "rectifier.projection.epochs=2")
 
 
+KEY = {"options": {"backbone": {"_target_": "trustmm.x.A", "k": 10}, "cutoffs": [10, 20]}, "code_digest": "c0de"}
+OTHER_KEY = {"options": {"backbone": {"_target_": "trustmm.x.A", "k": 5}, "cutoffs": [10, 20]}, "code_digest": "beef"}
+
+
 class Killed(Exception):
     pass
 
@@ -69,7 +72,7 @@ def run(*overrides: str, folder: Path, kill_after: tuple[str, int] | None = None
             raise Killed
 
     data, job = make(*overrides)
-    checkpoint = FileCheckpoint(folder / "checkpoint.pt", "job")
+    checkpoint = FileCheckpoint(folder / "checkpoint.pt", KEY)
     result = run_job(data, job, cache=Cache(folder / "cache"), on_epoch=on_epoch, checkpoint=checkpoint)
     return result, told
 
@@ -110,7 +113,7 @@ def test_interrupted_training_ends_with_the_same_numbers(options: tuple[str, ...
     for epoch in (3, 6):
         with pytest.raises(Killed):
             run(*options, folder=tmp_path / "killed", kill_after=("backbone", epoch))
-    kept = FileCheckpoint(tmp_path / "killed" / "checkpoint.pt", "job").load()
+    kept = FileCheckpoint(tmp_path / "killed" / "checkpoint.pt", KEY).load()
     assert kept is not None
     assert len(kept["history"]) == 6
     again, told_again = run(*options, folder=tmp_path / "killed")
@@ -137,7 +140,8 @@ def test_interrupted_prior_continues_in_whichever_job_needs_it(tmp_path: Path) -
     with pytest.raises(Killed):
         run(*options, "backbone=vbpr", folder=tmp_path / "killed", kill_after=("prior", 3))
     (kept,) = (tmp_path / "killed" / "cache" / "prior").glob("*.checkpoint")
-    assert len(FileCheckpoint(kept, kept.stem).load()["history"]) == 2
+    (held,) = (torch.load(path, weights_only=True) for path in [kept])
+    assert len(FileCheckpoint(kept, held["key"]).load()["history"]) == 2
     again, told = run(*options, folder=tmp_path / "killed")
     assert [line[1] for line in told if line[0] == "prior"] == list(range(5))
     assert_same_result(again, whole)
@@ -158,7 +162,7 @@ STATE = {"weights": torch.arange(5000.0), "history": [{"best": True, "value": 0.
 
 
 def saved(path: Path) -> FileCheckpoint:
-    checkpoint = FileCheckpoint(path / "checkpoint.pt", "this job")
+    checkpoint = FileCheckpoint(path / "checkpoint.pt", KEY)
     checkpoint.save(STATE)
     return checkpoint
 
@@ -188,7 +192,7 @@ def damage_by_a_bit(content: bytearray) -> bytes:
         lambda content: bytes(content[: len(content) // 2]),
         lambda content: bytes(content[:-1]),
         lambda content: b"some text",
-        lambda content: pickle.dumps({"key": "this job", "state": 1}),
+        lambda content: pickle.dumps({"key": KEY, "state": 1}),
         damage_by_a_bit,
     ],
     ids=["empty", "half", "last byte", "text", "pickle", "one bit"],
@@ -208,7 +212,7 @@ def test_damaged_checkpoint_is_ignored_with_a_warning(
 def test_foreign_checkpoint_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path).path
     with caplog.at_level(logging.WARNING):
-        assert FileCheckpoint(path, "another job").load() is None
+        assert FileCheckpoint(path, OTHER_KEY).load() is None
     assert "which belongs to another job" in caplog.text
 
 
@@ -220,8 +224,8 @@ class Bomb:
 def test_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTMM_TEST_BOMB", str(tmp_path / "exploded"))
     path = tmp_path / "checkpoint.pt"
-    torch.save({"key": "this job", "state": Bomb()}, path)
-    assert FileCheckpoint(path, "this job").load() is None
+    torch.save({"key": KEY, "state": Bomb()}, path)
+    assert FileCheckpoint(path, KEY).load() is None
     assert not (tmp_path / "exploded").exists()
 
 
@@ -259,10 +263,28 @@ COMMAND = (*DATA, *MR, "tracking=none", "backbone=freedom", "corruption.eta=0.2"
 LONG = ("training.epochs=40", "training.patience=40", "training.checkpoint_every=7", "prior.epochs=20")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+DYING = """
+import os, sys
+from trustmm.cli.command import entry
+from trustmm.store import job_folder
+lines, number = (int(sys.argv.pop(1)) for _ in range(2))
+record_history = job_folder.record_history
+def recorded(folder):
+    record = record_history(folder)
+    def dying(*epoch):
+        record(*epoch)
+        if len(job_folder.read_history(folder)) == lines:
+            os.kill(os.getpid(), number)
+    return dying
+job_folder.record_history = recorded
+entry()
+"""
+"""The command, which sends itself a signal when its history has so many lines."""
+
+
+def run_command(folder: Path, *how: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "trustmm", *COMMAND, *LONG]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run([sys.executable, *how, *COMMAND, *LONG], cwd=folder, capture_output=True, text=True)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -272,19 +294,14 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def kill_at(folder: Path, lines: int, number: signal.Signals) -> None:
-    process, deadline = start(folder), time.monotonic() + 120
-    while len(history(folder)) < lines and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
+    done = run_command(folder, "-c", DYING, str(lines), str(int(number)))
+    assert done.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], done.stderr
+    assert len(history(folder)) == lines
 
 
 def outcome(folder: Path) -> tuple[Any, dict[str, Any], list[Any]]:
-    process = start(folder)
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == 0, log
+    done = run_command(folder, "-m", "trustmm")
+    assert done.returncode == 0, done.stderr
     (path,) = folder.glob("outputs/*/result.json")
     summary = json.loads(path.read_text())
     with np.load(path.with_name("per_user.npz"), allow_pickle=False) as stored:
@@ -327,15 +344,15 @@ def test_interrupted_training_on_a_gpu_ends_with_the_same_numbers(options: tuple
     assert_same_result(again, whole)
 
 
-def test_a_refused_checkpoint_names_both_jobs_and_a_used_one_another_environment(
+def test_a_refused_checkpoint_names_what_differs_and_a_used_one_another_environment(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "checkpoint.pt"
-    FileCheckpoint(path, "this job", {"blas": "openblas Haswell", "cpu": "A"}).save({"x": 1})
+    FileCheckpoint(path, KEY, {"blas": "openblas Haswell", "cpu": "A"}).save({"x": 1})
     with caplog.at_level("INFO"):
-        assert FileCheckpoint(path, "another job").load() is None
-        assert FileCheckpoint(path, "this job", {"blas": "openblas SkylakeX", "cpu": "A"}).load() == {"x": 1}
-        assert FileCheckpoint(path, "this job", {"blas": "openblas Haswell", "cpu": "A"}).load() == {"x": 1}
+        assert FileCheckpoint(path, OTHER_KEY).load() is None
+        assert FileCheckpoint(path, KEY, {"blas": "openblas SkylakeX", "cpu": "A"}).load() == {"x": 1}
+        assert FileCheckpoint(path, KEY, {"blas": "openblas Haswell", "cpu": "A"}).load() == {"x": 1}
     refused, used = caplog.messages
-    assert refused.endswith("belongs to another job: this job, not another job")
+    assert refused.endswith("belongs to another job: option backbone.k: 10, now 5; code: c0de, now beef")
     assert used.endswith("made in another environment: blas: openblas Haswell, now openblas SkylakeX")

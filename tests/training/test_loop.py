@@ -300,7 +300,7 @@ class Untrained(Backbone):
 
 def test_a_model_without_parameters_is_evaluated_once(tmp_path: Path) -> None:
     told: list[Any] = []
-    model, checkpoint = Untrained(), FileCheckpoint(tmp_path / "checkpoint.pt", "job")
+    model, checkpoint = Untrained(), FileCheckpoint(tmp_path / "checkpoint.pt", {"seed": 0})
     history, scores = run(model, replace(TRAINING, checkpoint_every=1), told=told, checkpoint=checkpoint)
     assert told == [("backbone", history[0], 1, 30)]
     assert [(epoch.epoch, epoch.losses, epoch.best) for epoch in history] == [(0, {}, True)]

@@ -15,17 +15,31 @@ class Command(NamedTuple):
     module: str
     """Where its ``main`` lives; it reads ``sys.argv``."""
     about: str
+<<<<<<< HEAD
     alone: bool = False
     """Whether no word may follow."""
+=======
+    slow: bool = False
+    """Whether it loads libraries for seconds before it can say anything."""
+>>>>>>> main
 
 
 COMMANDS = {
     "run": Command("trustmm.cli.run", "run one job, or a sweep with -m (the default command)"),
-    "rectify": Command("trustmm.cli.rectify", "write a data set folder with rectified features and lists of suspects"),
-    "describe": Command("trustmm.cli.describe", "show what a data set holds: sizes, degrees, feature health"),
-    "prepare": Command("trustmm.cli.prepare", "turn your own reviews, texts and images into a data set folder"),
-    "report": Command("trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs"),
+    "rectify": Command(
+        "trustmm.cli.rectify", "write a data set folder with rectified features and lists of suspects", slow=True
+    ),
+    "describe": Command(
+        "trustmm.cli.describe", "show what a data set holds: sizes, degrees, feature health", slow=True
+    ),
+    "prepare": Command(
+        "trustmm.cli.prepare", "turn your own reviews, texts and images into a data set folder", slow=True
+    ),
+    "report": Command(
+        "trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs", slow=True
+    ),
     "cache": Command("trustmm.cli.cache", "list what the cache holds, or remove entries"),
+<<<<<<< HEAD
     "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job"),
     "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment"),
     "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes"),
@@ -36,6 +50,16 @@ COMMANDS = {
     "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", alone=True),
     "quick-report": Command(
         "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", alone=True
+=======
+    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job", slow=True),
+    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment", slow=True),
+    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes", slow=True),
+    "templates": Command("trustmm.cli.templates", "list the ready-made studies: question, size and command of each"),
+    "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
+    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", slow=True),
+    "quick-report": Command(
+        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", slow=True
+>>>>>>> main
     ),
 }
 HELP = """\
@@ -71,14 +95,22 @@ def main() -> None:
         return
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
+<<<<<<< HEAD
         sys.argv[1:] = words = words[1:]
     if COMMANDS[name].alone and words:
         _refuse(name, words)
+=======
+        sys.argv[1:] = words[1:]
+    command = COMMANDS[name]
+    if command.slow:
+        sys.stderr.write(f"trustmm {name}: {command.about}\n")
+        sys.stderr.flush()
+>>>>>>> main
     try:
         from trustmm.cli.ending import one_sentence
 
         with one_sentence():
-            importlib.import_module(COMMANDS[name].module).main()
+            importlib.import_module(command.module).main()
     except KeyboardInterrupt:  # within the first imports
         sys.stderr.write(f"trustmm: interrupted; {GOES_ON}\n")
         raise SystemExit(130) from None

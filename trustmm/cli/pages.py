@@ -19,11 +19,11 @@ def job_page(stored: "Stored") -> str:
     return job_page(stored)
 
 
-def sweep_page(folder: Path, rows: "Sequence[FinishedCell]", *, drawn: bool) -> str:
+def sweep_page(folder: Path, rows: "Sequence[FinishedCell]") -> str:
     """See `trustmm.report.page.sweep`."""
     from trustmm.report.page.sweep import sweep_page
 
-    return sweep_page(folder, rows, drawn=drawn)
+    return sweep_page(folder, rows)
 
 
 def draw_study(report: "Report") -> None:

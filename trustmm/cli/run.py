@@ -1,5 +1,6 @@
 """The command line: one job from configuration to a line on standard output; a sweep goes from here to its launcher."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from trustmm.cli.words import enter
 from trustmm.options.config import config_folder, register
 from trustmm.options.explain import explain
 from trustmm.process.signals import termination_as_exception
-from trustmm.run.cell import build_cell, build_stages
+from trustmm.run.cell import LABELS, build_cell, build_stages
 from trustmm.run.reuse import run_or_reuse
 from trustmm.sweep.launch import JobsFailed
 from trustmm.tracking.redact import resolve_secrets
 
+log = logging.getLogger(__name__)
 __all__ = ["build_stages", "main", "run", "run_command"]
 
 
@@ -75,9 +77,12 @@ def run(config: DictConfig) -> None:
 
     Raises: ValueError for the user's mistakes, a tracking store that cannot be used included.
     """
+    choices = HydraConfig.get().runtime.choices
+    named = " ".join(f"{group}={choices[group]}" for group in LABELS)
+    log.info("%s seed=%s: checking options and data", named, config.seed)  # before the first library that loads slowly
     from trustmm.tracking.mlflow import TrackingError
 
-    cell = build_cell(config, HydraConfig.get().runtime.choices)
+    cell = build_cell(config, choices)
     data = cell.read_data()
     try:
         cell.tracking.initialise()

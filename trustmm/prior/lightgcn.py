@@ -73,7 +73,7 @@ class LightGCNPrior:
         }
         path = cache.path("prior", key)
         place = None if path is None else path.with_suffix(".checkpoint")
-        kept = NoCheckpoint() if place is None else FileCheckpoint(place, place.stem, cache.environment)
+        kept = NoCheckpoint() if place is None else FileCheckpoint(place, key, cache.environment)
         masks: dict[str, Edges] = dict.fromkeys(MASKS, train.propagation)
         made = train_once(
             lambda: self._model(train, seed),

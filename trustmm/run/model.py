@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.dataset.data import Dataset
-from trustmm.graph.dense import all_inner_products
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import choosable_of
 from trustmm.run.cell import LABELS, build_cell, identity_facts, open_cache
@@ -22,7 +21,7 @@ from trustmm.run.rectified import edited
 from trustmm.seeding import stream
 from trustmm.store.cache import UNUSABLE
 from trustmm.store.files import atomic
-from trustmm.store.identity import PARTS, differences
+from trustmm.store.identity import changes, parts_of
 from trustmm.store.job_folder import WEIGHTS, Stored, read_stored
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ def load_model(folder: Path) -> "Model":
     job, data = cell.job, cell.read_data()
     facts = identity_facts(cell, data.identity)
     if facts["job_id"] != stored.summary["job_id"]:
-        was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
-        why = "; ".join(differences(was, facts))
+        why = changes(parts_of(stored.summary), facts)
         raise ValueError(f"{folder} belongs to other code or other data; run the job again: {why}")
     train = edited(data, job, open_cache(config, environment(job.training.torch_device)))
     search = NeighbourSearch(job.training.torch_device, choosable_of(train))
@@ -137,16 +135,10 @@ class Model:
 
     @torch.no_grad()
     def _score_blocks(self, users: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        backbone: Any = self.backbone
-        scorer = backbone.scorer() if hasattr(backbone, "scorer") else backbone.embeddings()
+        scorer = self.backbone.scorer()
         for start in range(0, len(users), BLOCK):
             block = users[start : start + BLOCK]
-            rows = torch.from_numpy(block)
-            if hasattr(scorer, "scores"):
-                scores_BI = scorer.scores(rows)
-            else:
-                scores_BI = all_inner_products(scorer.user_UD[rows], scorer.item_ID)
-            yield block, scores_BI.cpu().numpy().copy()
+            yield block, scorer.scores(torch.from_numpy(block)).cpu().numpy().copy()
 
     @staticmethod
     def _ids(kind: str, values: ArrayLike, count: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from trustmm.run.environment import environment
 from trustmm.run.publish import MakePage, epoch_metrics, publish, tracked_run
 from trustmm.store.cache import Handed, recorded
 from trustmm.store.files import atomic, locked
+from trustmm.store.identity import parts_of
 from trustmm.store.job_folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run_or_reuse(
     folder = cell.folder(facts["job_id"])
     with identity_lock(folder):
         cell.tracking.close_orphans(facts["job_id"])
-        stored = read_result(folder, facts["job_id"]) if cell.config.resume else None
+        stored = read_result(folder, facts) if cell.config.resume else None
         if cell.config.keep_model is True and not (folder / WEIGHTS).is_file():
             stored = None
         if stored is not None:
@@ -126,7 +127,7 @@ def execute(cell: Cell, data: "Dataset", facts: Mapping[str, Any], folder: Path,
             tracked.log_metrics(epoch_metrics(stage, epoch), step=epoch.epoch)
 
         cache = open_cache(cell.config, facts["environment"])
-        checkpoint = FileCheckpoint(folder / "checkpoint.pt", facts["job_id"], facts["environment"])
+        checkpoint = FileCheckpoint(folder / "checkpoint.pt", parts_of(facts), facts["environment"])
         if not cell.config.resume:
             checkpoint.clear()
         keep = None if cell.config.keep_model is False else partial(save_weights, folder)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trustmm.store.digest import digest
 from trustmm.store.files import atomic, locked
-from trustmm.store.identity import differences, placeless
+from trustmm.store.identity import changes, placeless
 from trustmm.store.room import evict
 
 log = logging.getLogger(__name__)
@@ -112,9 +112,8 @@ class Cache:
         except UNUSABLE as error:
             _set_aside(path, f"is damaged ({error})")
             return None
-        changed = differences(about["key"], _as_json(key))
-        if changed:
-            _set_aside(path, f"belongs to another key ({'; '.join(changed)})")
+        if why := changes(about["key"], _as_json(key)):
+            _set_aside(path, f"belongs to another key ({why})")
             return None
         self._hand(kind, path, about)
         return entry

@@ -31,6 +31,8 @@ DIAGNOSTICS = {"rectifier": "trustmm.rectifier.diagnostics", "edit": "trustmm.ed
 
 PARTS = ("options", "dataset_digest", "code_digest", "diagnostics_digest")
 """What the identity of a job is made of."""
+SHOWN = 5
+"""Differences that a line spells out."""
 
 
 class DataIdentity(NamedTuple):
@@ -97,6 +99,18 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     keys = [key for key in (*before, *(key for key in now if key not in before)) if key != "job_id"]
     changed = [key for key in keys if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
     return [f"{_part(key)}: {before.get(key, _ABSENT)}, now {now.get(key, _ABSENT)}" for key in changed]
+
+
+def changes(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The `differences` in a line, the first `SHOWN` of them in full; empty if there are none."""
+    parts = differences(expected, found)
+    more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
+    return "; ".join([*parts[:SHOWN], *more])
+
+
+def parts_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an identity that are among these facts, such as a result's."""
+    return {part: facts[part] for part in PARTS if part in facts}
 
 
 _ABSENT = "absent"

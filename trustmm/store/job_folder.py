@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.store.files import atomic, naming, open_no_link, read_json, set_aside
+from trustmm.store.identity import changes, parts_of
 
 log = logging.getLogger(__name__)
 RESULT, HISTORY = "result.json", "history.jsonl"
@@ -36,6 +38,8 @@ SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "epochs": int,
 }
 """The entries that every ``result.json`` has, and their types; there may be more."""
+LONGEST_LINE = 1 << 16
+"""Bytes at the end of a history that hold its last lines."""
 WEIGHTS = "model.npz"
 """Best weights of the backbone, if they are kept."""
 
@@ -55,14 +59,21 @@ class Stored:
         return f"test recall@10={test['recall@10']:.4f} ndcg@10={test['ndcg@10']:.4f} result={path}"
 
 
-def read_result(folder: Path, job_id: str) -> Stored | None:
-    """The finished job in `folder`; None if there is no usable one. The log names an unusable one."""
+def read_result(folder: Path, identity: Mapping[str, Any]) -> Stored | None:
+    """The finished job in `folder`; None if there is no usable one. The log names an unusable one.
+
+    Args:
+        folder: of the job.
+        identity: its ``job_id`` and, where they are known, the parts that it is made of, see `PARTS`.
+    """
     summary = read_json(folder / RESULT, is_summary)
     if summary is None:
         return None
-    if summary["job_id"] != job_id:
-        path = folder / RESULT
-        log.warning("the result %s belongs to another job: %s, not %s; it is ignored", path, summary["job_id"], job_id)
+    if summary["job_id"] != identity["job_id"]:
+        known = parts_of(identity)
+        why = changes({part: summary.get(part) for part in known}, known)
+        ids = f"{summary['job_id']}, not {identity['job_id']}{f' ({why})' if why else ''}"
+        log.warning("the result %s belongs to another job: %s; it is ignored", folder / RESULT, ids)
         return None
     return Stored(folder, summary)
 
@@ -144,6 +155,19 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         why = str(error)
     set_aside(path, why)
     return []
+
+
+def last_epoch(folder: Path) -> dict[str, Any] | None:
+    """The last epoch of a history that is being written; None where there is none yet. Reads the end of the file."""
+    try:
+        with open_no_link(folder / HISTORY, "rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - LONGEST_LINE))
+            lines = handle.read().splitlines(keepends=True)
+        epochs = [json.loads(line) for line in lines[-2:] if line.endswith(b"\n")]
+    except (OSError, ValueError):
+        return None
+    last = epochs[-1] if epochs else None
+    return last if isinstance(last, dict) and {"stage", "epoch"} <= last.keys() else None
 
 
 def write_result(folder: Path, summary: Mapping[str, Any], per_user: Mapping[str, NDArray[Any]]) -> Stored:

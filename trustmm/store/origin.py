@@ -60,6 +60,18 @@ def compared(sides: Iterable[tuple[str, str]]) -> str:
     return "; ".join(sorted({left if left == right else f"{left} vs {right}" for left, right in sides}))
 
 
+def across(jobs: Sequence[Job]) -> list[str]:
+    """The `legend` where the jobs come from several environments; empty where one made them all."""
+    return legend(jobs) if len(letters(jobs)) > 1 else []
+
+
+def origin_of(job: Job) -> dict[str, Any]:
+    """What a job says of where it comes from, each environment of its inputs once, as plain values."""
+    own, *others = environments(job)
+    inputs = [{"environment": dict(one)} for place, one in enumerate(others) if one not in others[:place]]
+    return {"environment": dict(own), "inputs": inputs}
+
+
 def environments(job: Job) -> Iterator[Mapping[str, str]]:
     """Of a job, its own first, and of all that it took."""
     yield job["environment"]

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
+from trustmm.store.origin import across, origins
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
 SEEDS = ("seed", "corruption.seed", "dataset.seed")
@@ -22,6 +24,10 @@ class Pivot:
     columns: Sequence[str]
     values: Mapping[tuple[str, str], Sequence[float]]
     """By line and column."""
+    made: Mapping[tuple[str, str], str]
+    """In letters, what the jobs of a line and column were computed in, see `store.origin`; empty if all in one."""
+    environments: Sequence[str]
+    """A line for each letter."""
 
 
 def pivot(rows: Sequence[FinishedCell]) -> Pivot:
@@ -31,11 +37,42 @@ def pivot(rows: Sequence[FinishedCell]) -> Pivot:
     numeric = [key for key in keys if all(_is_number(cell[key]) for cell in axes)]
     axis = max(numeric, key=lambda key: len({cell[key] for cell in axes}), default="")
     values: dict[tuple[str, str], list[float]] = {}
-    for row, cell in zip(rows, axes, strict=True):
+    made: dict[tuple[str, str], set[str]] = {}
+    jobs = [row.summary for row in rows]
+    for row, cell, where in zip(rows, axes, origins(jobs), strict=True):
         line = ", ".join(f"{key}={cell[key]}" for key in keys if key != axis) or "all"
-        values.setdefault((line, cell.get(axis, "")), []).append(row.summary["test"][METRIC])
+        place = (line, cell.get(axis, ""))
+        values.setdefault(place, []).append(row.summary["test"][METRIC])
+        made.setdefault(place, set()).add(where)
     columns = sorted({column for _, column in values}, key=lambda text: float(text) if axis else 0.0)
-    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values)
+    environments = across(jobs)
+    letters = {place: " + ".join(sorted(found)) for place, found in made.items()} if environments else {}
+    return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values, letters, environments)
+
+
+@dataclass(frozen=True)
+class BestCell:
+    """The cell with the largest mean of a validation metric over seeds."""
+
+    name: str
+    metrics: Mapping[str, float]
+    """Its mean in validation and in test."""
+
+
+def best_cell(rows: Sequence[FinishedCell]) -> BestCell | None:
+    """What validation would choose among the cells of a sweep; None where there is only one."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row, axes in zip(rows, varying_options([row.cell for row in rows]), strict=True):
+        name = " ".join(f"{key}={value}" for key, value in axes.items() if key not in SEEDS)
+        found.setdefault(name, []).append(row.summary)
+    if len(found) < 2:
+        return None
+    means = {
+        name: {f"{split} {METRIC}": mean(one[split][METRIC] for one in cells) for split in ("valid", "test")}
+        for name, cells in found.items()
+    }
+    best = max(means, key=lambda name: means[name][f"valid {METRIC}"])
+    return BestCell(best, means[best])
 
 
 def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
@@ -46,10 +83,10 @@ def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     for (line, column), values in table.values.items():
         step = round(100 * float(column)) if table.axis else 0
-        name = "" if line == "all" else f"/{line}"
-        numbers = {f"mean {METRIC}{name}": mean(values), f"seeds{name}": float(len(values))}
+        name = line.replace("=", " ").replace(",", "")  # as a tracking store permits
+        numbers = {f"mean {METRIC}/{name}": mean(values), f"number of seeds/{name}": float(len(values))}
         if len(values) > 1:
-            numbers[f"sd {METRIC}{name}"] = stdev(values)
+            numbers[f"sd {METRIC}/{name}"] = stdev(values)
         found.setdefault(step, {}).update(numbers)
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from trustmm.options.checks import check_value
+from trustmm.store.job_folder import Stored
 from trustmm.study.options import StudyOptions
 from trustmm.study.sampler import check_choice, make_pruner
 from trustmm.study.space import Space
@@ -34,6 +35,12 @@ class Jobs(Protocol):
 
     def record(self, task: Task, outcome: Outcome) -> None:
         """Keep what became of a task."""
+
+    def stored(self, task: Task) -> Stored | None:
+        """The result of a finished task."""
+
+    def changed(self, task: Task, job_id: str) -> str:
+        """What differs from an earlier job of the same cell; empty where that is not known."""
 
 
 class StudyError(JobsFailed):
@@ -162,14 +169,10 @@ def refuse_change(study: Any, space: Space, objectives: Objectives, jobs: Jobs) 
     told = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if told:
         (task,) = jobs.prepare([space.overrides(told[-1].params)])
-        if task.job_id != told[-1].user_attrs["job_id"]:
-            raise ValueError(
-                _changed(
-                    study.study_name,
-                    f"trial {told[-1].number} would be another job today ({told[-1].user_attrs['job_id']} became "
-                    f"{task.job_id}): the code, the data or fixed options differ from those of the finished trials",
-                )
-            )
+        if task.job_id != (was := told[-1].user_attrs["job_id"]):
+            why = jobs.changed(task, was) or "the code, the data or fixed options; its result is gone, so it cannot say"
+            became = f"trial {told[-1].number} would be another job today ({was} became {task.job_id}): {why}"
+            raise ValueError(_changed(study.study_name, became))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trustmm.store.origin import origin_of
 from trustmm.study.epochs import validation_by_epoch
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Jobs, Objectives, StudyError, distributions, refuse_change
@@ -74,12 +75,12 @@ class Search:
             try:
                 task = self._task(trial)
             except ValueError as error:  # a combination that cannot be: the others may
-                self._tell(trial, Outcome("FAILED", str(error)), "")
+                self._tell(trial, None, Outcome("FAILED", str(error)))
                 continue
             known = self.jobs.reuse(task)
             if known is not None:
                 self.jobs.record(task, known)
-                self._tell(trial, known, "")
+                self._tell(trial, task, known)
             elif task.job_id in self.flights:
                 self.flights[task.job_id].trials.append(trial)
             else:
@@ -117,7 +118,7 @@ class Search:
         flight = self.flights.pop(task.job_id)
         self.jobs.record(task, outcome)
         for trial in flight.trials:
-            self._tell(trial, outcome, flight.pruned)
+            self._tell(trial, task, outcome, flight.pruned)
 
     def settle(self, executor: Executor) -> None:
         """After the engine has stopped: keep account of what ran until then, and tell of what finished."""
@@ -126,14 +127,17 @@ class Search:
             flight = self.flights.pop(task.job_id)
             self.jobs.record(task, outcome)
             for trial in flight.trials if outcome.status == "FINISHED" else ():
-                self._tell(trial, outcome, "")
+                self._tell(trial, task, outcome)
 
-    def _tell(self, trial: Any, outcome: Outcome, pruned: str) -> None:
+    def _tell(self, trial: Any, task: Task | None, outcome: Outcome, pruned: str = "") -> None:
         from optuna.trial import TrialState
 
         if outcome.run_id:
             trial.set_user_attr("run_id", outcome.run_id)
         if outcome.status == "FINISHED":
+            stored = None if task is None else self.jobs.stored(task)
+            if stored is not None:
+                trial.set_user_attr("made", origin_of(stored.summary))
             values = self.objectives.values(outcome)
             self.study.tell(trial, values)
             shown = " ".join(f"{name}={value:.4f}" for name, value in zip(self.objectives.metrics, values, strict=True))

@@ -8,10 +8,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trustmm.store.files import atomic
+from trustmm.store.origin import across, origins
 from trustmm.store.sweep_folder import STUDY
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Objectives
@@ -71,6 +73,17 @@ class Report:
         """Parameters of the space."""
         return self.space.axes
 
+    @cached_property
+    def made(self) -> dict[int, str]:
+        """Letters of where finished trials were computed, by number, see `store.origin`."""
+        known = _known(self.trials)
+        return dict(zip(known, origins(list(known.values())), strict=True))
+
+    @property
+    def environments(self) -> list[str]:
+        """A line for each letter where there are several; empty where all trials were computed in one place."""
+        return across(list(_known(self.trials).values()))
+
     @property
     def states(self) -> list[str]:
         """What became of each trial."""
@@ -81,6 +94,10 @@ class Report:
         """How many trials are in each state."""
         states = Counter(self.states)
         return {state: states[state] for state in ("finished", "pruned", "failed", "interrupted", "waiting", "running")}
+
+
+def _known(trials: Sequence[Any]) -> dict[int, Mapping[str, Any]]:
+    return {trial.number: trial.user_attrs["made"] for trial in trials if "made" in trial.user_attrs}
 
 
 def state_of(trial: Any) -> str:
@@ -172,7 +189,7 @@ def write_report(
     """
     report.folder.mkdir(parents=True, exist_ok=True)
     with atomic(report.folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as handle:
-        rows = [trial_row(trial, report.objectives) for trial in report.trials]
+        rows = [trial_row(trial, report) for trial in report.trials]
         names = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(handle, fieldnames=list(names) or ["trial"])
         writer.writeheader()
@@ -184,20 +201,21 @@ def write_report(
     draw(report)
 
 
-def trial_row(trial: Any, objectives: Objectives) -> dict[str, Any]:
+def trial_row(trial: Any, report: Report) -> dict[str, Any]:
     """One line of the table of trials."""
-    values = trial.values or [""] * len(objectives.metrics)
+    values = trial.values or [""] * len(report.metrics)
     seconds = f"{trial.duration.total_seconds():.2f}" if trial.duration else ""
     attributes = trial.user_attrs
     notes = [attributes[name] for name in ("error", "pruned", "interrupted") if name in attributes]
     return {
         "trial": trial.number,
         "state": state_of(trial),
-        **{f"valid/{name}": value for name, value in zip(objectives.metrics, values, strict=True)},
+        **{f"valid/{name}": value for name, value in zip(report.metrics, values, strict=True)},
         **trial.params,
         "seconds": seconds,
         "job_id": attributes.get("job_id", ""),
         "run_id": attributes.get("run_id", ""),
+        "environment": report.made.get(trial.number, ""),
         "note": " ".join(notes),
     }
 
@@ -257,6 +275,7 @@ def describe_study(report: Report, command: Sequence[str]) -> str:
         f"# Study {report.name}",
         f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Stored in `{report.storage}`.",
         "Values are validation values; test metrics play no part in the choice.",
+        *(f"\nEnvironment {one}." for one in report.environments),
         *("", "| parameter | space |", "|---|---|"),
         *(f"| {key} | `{axis}` |" for key, axis in report.space.describe().items()),
     ]
@@ -286,14 +305,16 @@ def trial_table(report: Report, most: int = 20) -> list[str]:
     finished = sorted((t for t in report.trials if t.state.name == "COMPLETE"), key=lambda t: sign * t.values[0])
     failed = [trial for trial in report.trials if state_of(trial) == "failed"]
     keys = [axis.key for axis in report.space.axes]
+    where = ["environment"] if report.environments else []
     lines = [
         f"The {min(most, len(finished))} best of {len(finished)} finished trials by {metric}; all are in `{TABLE}`.",
         "",
-        f"| trial | {' | '.join(report.objectives.metrics)} | {' | '.join(keys)} |",
-        "|---" * (1 + len(report.objectives.metrics) + len(keys)) + "|",
+        f"| trial | {' | '.join([*report.metrics, *keys, *where])} |",
+        "|---" * (1 + len(report.metrics) + len(keys) + len(where)) + "|",
     ]
     for trial in finished[:most]:
         cells = [f"{value:.4f}" for value in trial.values] + [_short(trial.params[key]) for key in keys]
+        cells += [report.made.get(trial.number, "") for _ in where]
         lines.append(f"| {trial.number} | {' | '.join(cells)} |")
     if failed:
         lines += ["", "Failed:", ""]

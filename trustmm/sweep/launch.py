@@ -4,6 +4,7 @@
 its `prepare`, `sweep` and `executor` are what a sweeper needs that submits one job at a time.
 """
 
+import logging
 import os
 import socket
 import sys
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from trustmm.sweep.engine import Executor, Outcome, Task
     from trustmm.sweep.plan import MakePage, Sweep
     from trustmm.tracking.mlflow import Status
+
+
+log = logging.getLogger(__name__)
 
 
 class JobsFailed(RuntimeError):
@@ -58,7 +62,9 @@ class SweepLauncher(Launcher, ABC):
         if not job_overrides:
             globs = " ".join(word for word in sys.argv[1:] if "glob(" in word)
             raise ValueError(f"the sweep has no jobs: {globs or 'a choice'} matches nothing")
-        with alone(self.sweep.folder):
+        number, folder = len(job_overrides), self.sweep.folder
+        log.info("%d job%s in %s: checking options and data", number, "s" * (number != 1), folder)
+        with alone(folder):
             tasks = self.prepare(job_overrides, initial_job_idx)
             status: Status = "KILLED"
             try:
@@ -112,25 +118,44 @@ def run_all(make_executor: "Callable[[int], Executor]", tasks: "Sequence[Task]",
                 sweep.record(cell, outcome)
                 show(cell, outcome, sweep.stored(task), reused=reused)
 
-        for first, *_ in cells.values():
-            known = sweep.reuse(first)
-            if known is not None:
-                end(first, known, reused=True)
-        waiting = [first for first, *_ in cells.values() if first.job_id not in outcomes]
-        if waiting:
-            _run(make_executor(len(waiting)), waiting, end)
+        found = [(first, sweep.reuse(first)) for first, *_ in cells.values()]
+        known = {first.job_id: outcome for first, outcome in found if outcome is not None}
+        waiting = [first for first, outcome in found if outcome is None]
+        executor = make_executor(len(waiting)) if waiting else None
+        num_reused = sum(len(cells[job_id]) for job_id in known)
+        show.begin(sweep.folder, num_reused, 0 if executor is None else executor.slots)
+        for first, _ in found:
+            if first.job_id in known:
+                end(first, known[first.job_id], reused=True)
+        if executor is not None:
+            show.watch(lambda: executor.running)
+            _run(executor, waiting, end, show.beat)
     return [outcomes[task.job_id] for task in tasks]
 
 
-def _run(executor: "Executor", tasks: "Sequence[Task]", end: "Callable[[Task, Outcome], None]") -> None:
-    """Run the tasks and tell `end` of each; when interrupted, also of those that were ended for it."""
+def _run(
+    executor: "Executor",
+    tasks: "Sequence[Task]",
+    end: "Callable[[Task, Outcome], None]",
+    beat: Callable[[], None],
+) -> None:
+    """Run the tasks and tell `end` of each; when interrupted, also of those that were ended for it.
+
+    Args:
+        executor: not yet started.
+        tasks: one a job.
+        end: told of each that ended.
+        beat: called now and then while none ends.
+    """
+    from trustmm.sweep.show import BEAT_SECONDS
+
     try:
         with executor:
             for task in tasks:
                 executor.submit(task)
             for _ in tasks:
-                ended = executor.wait()
-                assert ended is not None
+                while (ended := executor.wait(BEAT_SECONDS)) is None:
+                    beat()
                 end(*ended)
     except BaseException:
         while (ended := executor.wait(0)) is not None:

@@ -23,11 +23,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
-from trustmm.store.identity import PARTS, DataIdentity, differences
+from trustmm.store.identity import DataIdentity, changes, parts_of
 from trustmm.store.job_folder import read_result
-from trustmm.store.pivot import metrics_of, params_of, pivot
-from trustmm.store.sweep_folder import FinishedCell, read_cells, record_cell, varying_options, write_failures
-from trustmm.sweep.engine import Outcome, Task, cell_name
+from trustmm.store.pivot import best_cell, metrics_of, params_of, pivot
+from trustmm.store.sweep_folder import (
+    FinishedCell,
+    published,
+    read_cells,
+    record_cell,
+    varying_options,
+    write_failures,
+)
+from trustmm.sweep.engine import Outcome, Task, cell_name, short_names
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.redact import concealed, public
@@ -36,20 +43,18 @@ if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.store.pivot import Pivot
-    from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.mlflow import Status, Tracking
     from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
-SHOWN = 5
-"""Differences that a line spells out."""
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the overrides of a job to its configuration, Hydra's node included."""
 
 
 class MakePage(Protocol):
-    """Writes the files of a sweep's page into its folder, the figure if `drawn`; the page as Markdown."""
+    """Writes the files of a sweep's page into its folder; the page as Markdown."""
 
-    def __call__(self, folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str: ...  # noqa: D102
+    def __call__(self, folder: Path, rows: Sequence[FinishedCell]) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,12 @@ class Sweep:
         self._planned: dict[int, _Planned] = {}
         self._identities: dict[str, DataIdentity] = {}
         self._data: dict[str, Dataset] = {}
-        self._parents: dict[NoTracking, str | None] = {}
+        self._parents: dict[Tracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
+        self._reused: set[str] = set()
 
     @property
-    def parents(self) -> "dict[NoTracking, str | None]":
+    def parents(self) -> "dict[Tracking, str | None]":
         """The parent run in each tracking store of the cells; for nearly all sweeps it is one."""
         return self._parents
 
@@ -100,16 +106,17 @@ class Sweep:
         cells = [self._build(words, first_number + place) for place, words in enumerate(overrides)]
         self._read_data(cells)
         self._open_parents(cells)
-        tasks, identities = [], []
-        for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
-            facts = identity_facts(cell, self._identities[_data_key(cell)])
+        identities = [identity_facts(cell, self._identities[_data_key(cell)]) for cell in cells]
+        tasks = []
+        for place, (cell, words, facts) in enumerate(zip(cells, overrides, identities, strict=True)):
             job_id = facts["job_id"]
-            task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
+            tasks.append(Task(first_number + place, tuple(words), job_id, cell.folder(job_id)))
+        labels = short_names([*(planned.task for planned in self._planned.values()), *tasks])
+        for task, cell, facts in zip(tasks, cells, identities, strict=True):
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
-            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts)
+            label = labels[task.number] if len(labels) > 1 else ""
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts, label)
             self._planned[task.number] = _Planned(cell, assignment)
-            tasks.append(task)
-            identities.append(facts)
         for line in changed_cells(self.folder, tasks, identities):
             log.info("%s", line)
         return tasks
@@ -127,7 +134,11 @@ class Sweep:
 
     def stored(self, task: Task) -> "Stored | None":
         """The result of a finished task."""
-        return read_result(task.folder, task.job_id)
+        return read_result(task.folder, self.assignment(task).identity)
+
+    def changed(self, task: Task, job_id: str) -> str:
+        """What differs from an earlier job of the same cell; empty where its result is gone."""
+        return _changed_since(task, job_id, self.assignment(task).identity)
 
     def reuse(self, task: Task) -> Outcome | None:
         """The outcome of a job that has finished before and that the tracking store knows; None if it is to be run."""
@@ -138,6 +149,7 @@ class Sweep:
         run_id = cell.tracking.find(task.job_id)
         if run_id is None and self._parents[cell.tracking] is not None:
             return None
+        self._reused.add(task.job_id)
         return Outcome("FINISHED", "", run_id, stored.summary["valid"])
 
     def record(self, task: Task, outcome: Outcome) -> None:
@@ -164,33 +176,49 @@ class Sweep:
             table, note = self._summarise() if note is None else (None, note)
         except OSError as error:
             log.warning("the sweep's summary could not be written: %s", error)
-        note, links = note or "", []
-        for tracking, run_id in self._parents.items():
-            if run_id is not None:
-                links.append(tracking.show_sweep(run_id, self._summary(table)))
-                tracking.finish_parent(run_id, status, self.folder, note)
+        tracked = [(tracking, run_id) for tracking, run_id in self._parents.items() if run_id is not None]
+        summary = self._summary(table, note or "") if tracked else None
+        links = [tracking.finish_parent(run_id, status, summary) for tracking, run_id in tracked if summary is not None]
         say_end(self.folder, table, [link for link in links if link is not None])
 
-    def _summary(self, table: "Pivot | None") -> "SweepSummary":
+    def _summary(self, table: "Pivot | None", note: str) -> "SweepSummary":
         from trustmm.tracking.view import SweepSummary
 
         cells = [cell_name(planned.task) for planned in self._planned.values()]
         axes = list(varying_options(cells)[0]) if cells else []
-        return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
+        ends = [outcome.status for outcome in self._outcomes.values()]
+        metrics = {} if table is None else metrics_of(table)
+        counts = {"jobs": len(self._planned), "finished": ends.count("FINISHED"), "reused": self._num_reused}
+        counts |= {"failed": len(ends) - counts["finished"]}
+        metrics[0] = metrics.get(0, {}) | {f"number of jobs/{name}": float(value) for name, value in counts.items()}
+        chosen = best_cell(self._rows())
+        if chosen is not None:
+            metrics[0] |= {f"selected by validation/{name}": value for name, value in chosen.metrics.items()}
+        tags = {} if chosen is None else {"selected_by_validation": chosen.name}
+        params = params_of(cells) if cells else {}
+        return SweepSummary(axes, params, metrics, tags, published(self.folder), note)
+
+    @property
+    def _num_reused(self) -> int:
+        return sum(planned.task.job_id in self._reused for planned in self._planned.values())
+
+    def _rows(self) -> list[FinishedCell]:
+        """What has finished, in the order of the cells."""
+        ended = [(self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())]
+        stored = [(task, end, self.stored(task)) for task, end in ended if end.status == "FINISHED"]
+        return [
+            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
+        ]
 
     def _summarise(self) -> "tuple[Pivot | None, str]":
         """The files of the sweep's end; the table, and the same as Markdown."""
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
         failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
         write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
-        stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
-        rows = [
-            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
-        ]
+        rows = self._rows()
         if not rows:
             return None, ""
-        drawn = any(run_id is not None for run_id in self._parents.values())
-        return pivot(rows), self._page(self.folder, rows, drawn=drawn)
+        return pivot(rows), self._page(self.folder, rows)
 
     def _build(self, words: Sequence[str], number: int) -> Cell:
         config = self._compose(words)
@@ -259,13 +287,14 @@ def changed_cells(folder: Path, tasks: Sequence[Task], identities: Sequence[Mapp
     found: dict[str, list[str]] = {}
     for task, facts in zip(tasks, identities, strict=True):
         old = before.get(cell_name(task), task.job_id)
-        stored = None if old == task.job_id else read_result(task.folder.with_name(old), old)
-        if stored is not None:
-            was = {part: stored.summary[part] for part in PARTS if part in stored.summary}
-            parts = differences(was, facts)
-            more = [f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else []
-            found.setdefault("; ".join([*parts[:SHOWN], *more]), []).append(f"{old} -> {task.job_id}")
+        if why := "" if old == task.job_id else _changed_since(task, old, facts):
+            found.setdefault(why, []).append(f"{old} -> {task.job_id}")
     return [f"{len(jobs)} finished cells are other jobs now ({jobs[0]}): {why}" for why, jobs in found.items()]
+
+
+def _changed_since(task: Task, job_id: str, identity: Mapping[str, Any]) -> str:
+    stored = read_result(task.folder.with_name(job_id), {"job_id": job_id})
+    return "" if stored is None else changes(parts_of(stored.summary), identity)
 
 
 def _light(data: "Dataset") -> "Dataset":

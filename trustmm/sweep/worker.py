@@ -46,6 +46,8 @@ class Assignment:
     sweep_folder: Path
     identity: "Mapping[str, Any]" = field(default_factory=dict)
     """The parts that the controller made the job's id of, to say which one differs here; see `identity_facts`."""
+    label: str = ""
+    """What tells the task from the others of its sweep, the name of its run; empty for a sweep of one."""
 
     @property
     def outcome_file(self) -> Path:
@@ -96,17 +98,17 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
 
     from trustmm.run.cell import build_cell, identity_facts
     from trustmm.run.reuse import run_or_reuse
-    from trustmm.store.identity import differences
+    from trustmm.store.identity import changes
 
     resolve_secrets()
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
-    cell = build_cell(config, assignment.choices)
+    cell = build_cell(config, assignment.choices, assignment.label)
     data = _read(cell, assignment, on_run)
     found = identity_facts(cell, data.identity)
     if found["job_id"] != assignment.task.job_id:
-        parts = differences(assignment.identity, found) or [f"id: {assignment.task.job_id}, now {found['job_id']}"]
-        raise ValueError(f"this job has changed since the sweep was prepared; repeat the command; {'; '.join(parts)}")
+        why = changes(assignment.identity, found) or f"id: {assignment.task.job_id}, now {found['job_id']}"
+        raise ValueError(f"this job has changed since the sweep was prepared; repeat the command; {why}")
     return run_or_reuse(cell, data, page, assignment.parent_run_id, on_run)
 
 
@@ -160,7 +162,7 @@ def finished_silently(assignment: Assignment) -> Outcome | None:
     """The outcome of a process that ended well and could not leave it, from its result; None where there is none."""
     from trustmm.store.job_folder import read_result
 
-    stored = read_result(assignment.task.folder, assignment.task.job_id)
+    stored = read_result(assignment.task.folder, {**assignment.identity, "job_id": assignment.task.job_id})
     return None if stored is None else Outcome("FINISHED", "", None, stored.summary["valid"])
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from trustmm.store.files import naming, open_no_link, set_aside
-from trustmm.store.identity import differences
+from trustmm.store.identity import changes
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,14 @@ class FileCheckpoint:
 
     Args:
         path: of the file.
-        key: identity of the training; a file that holds another is not used.
+        key: everything that the training depends on, as plain values; a file that holds another is not used.
         environment: of this process, kept with the state.
     """
 
-    def __init__(self, path: Path, key: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.path, self.key, self.environment = path, key, dict(environment)
+    def __init__(
+        self, path: Path, key: Mapping[str, Any], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.path, self.key, self.environment = path, dict(key), dict(environment)
         self.before: list[Mapping[str, str]] = []
         self._loaded: list[Mapping[str, str]] = []
         self._partial = path.with_name(f"{path.name}.partial")  # one name: what kills leave behind does not pile up
@@ -84,15 +86,14 @@ class FileCheckpoint:
         except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             set_aside(self.path, str(error).partition("\n")[0])
             return None
-        if not (isinstance(found, dict) and isinstance(found.get("state"), dict) and "key" in found):
+        if not (isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("state", "key"))):
             set_aside(self.path, "unexpected content")
             return None
-        if (key := found["key"]) != self.key:
-            log.warning("ignored the checkpoint %s, which belongs to another job: %s, not %s", self.path, key, self.key)
+        if why := changes(found["key"], self.key):
+            log.warning("ignored the checkpoint %s, which belongs to another job: %s", self.path, why)
             return None
-        changed = differences(found.get("environment") or self.environment, self.environment)
-        if changed:
-            log.info("the checkpoint %s was made in another environment: %s", self.path, "; ".join(changed))
+        if why := changes(found.get("environment") or self.environment, self.environment):
+            log.info("the checkpoint %s was made in another environment: %s", self.path, why)
         self._loaded = [*found.get("before", ()), found.get("environment") or self.environment]
         return found["state"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trustmm.report.palette import IN_TURN
 from trustmm.store.files import atomic
+from trustmm.store.origin import origins
 from trustmm.store.pivot import METRIC, Pivot, pivot
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 COLUMNS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 
 
-def sweep_page(folder: Path, rows: Sequence[FinishedCell], *, drawn: bool) -> str:
-    """Write ``summary.csv`` and, if `drawn`, ``summary.png`` into the folder of a sweep; its page as Markdown."""
+def sweep_page(folder: Path, rows: Sequence[FinishedCell]) -> str:
+    """Write ``summary.csv`` and ``summary.png`` into the folder of a sweep; its page as Markdown."""
     with atomic(folder / "summary.csv") as path:
         path.write_text(table_text(rows), encoding="utf-8")
     table = pivot(rows)
-    if drawn:
-        with atomic(folder / "summary.png") as path:
-            draw(table).savefig(path)
+    with atomic(folder / "summary.png") as path:
+        draw(table).savefig(path)
     return markdown(table)
 
 
@@ -35,9 +35,11 @@ def markdown(table: Pivot) -> str:
     lines = [f"Test {METRIC}, mean ± standard deviation over seeds (number of seeds)", ""]
     lines += [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for line in table.lines:
-        cells = [_mean_and_spread(table.values.get((line, column), ())) for column in table.columns]
+        places = [(line, column) for column in table.columns]
+        cells = [_mean_and_spread(table.values.get(place, ()), table.made.get(place, "")) for place in places]
         lines.append(f"| {line} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "All cells: Artifacts, summary.csv."])
+    notes = [f"\nEnvironment {one}." for one in table.environments]
+    return "\n".join([*lines, *notes, "", "All cells: Artifacts, summary.csv."])
 
 
 def table_text(rows: Sequence[FinishedCell]) -> str:
@@ -46,11 +48,11 @@ def table_text(rows: Sequence[FinishedCell]) -> str:
     text = io.StringIO()
     names = [f"{split}_{name}" for split in ("valid", "test") for name in COLUMNS]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(axes[0] if axes else ()), *names, "best_epoch", "seconds", "job_id", "run_id"])
-    for row, cell in zip(rows, axes, strict=True):
+    writer.writerow([*(axes[0] if axes else ()), *names, "best_epoch", "seconds", "job_id", "run_id", "environment"])
+    for row, cell, where in zip(rows, axes, origins([row.summary for row in rows]), strict=True):
         numbers = [row.summary[split][name] for split in ("valid", "test") for name in COLUMNS]
         facts = [row.summary[name] for name in ("best_epoch", "seconds", "job_id")]
-        writer.writerow([*cell.values(), *numbers, *facts, row.run_id or ""])
+        writer.writerow([*cell.values(), *numbers, *facts, row.run_id or "", where])
     return text.getvalue()
 
 
@@ -81,8 +83,8 @@ def draw(table: Pivot) -> "Figure":
     return figure
 
 
-def _mean_and_spread(values: Sequence[float]) -> str:
+def _mean_and_spread(values: Sequence[float], where: str) -> str:
     if not values:
         return "-"
     spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{mean(values):.4f}{spread} ({len(values)})"
+    return f"{mean(values):.4f}{spread} ({len(values)}) {where}".rstrip()

@@ -80,6 +80,11 @@ class PoolExecutor:
         """How many tasks run at the same time."""
         return len(self.placement.slots)
 
+    @property
+    def running(self) -> Sequence[Task]:
+        """What runs at this moment."""
+        return [worker.task for worker in list(self._running)]
+
     def __enter__(self) -> Self:
         """Start the fork server; it imports while the first job is on its way."""
         self._context = multiprocessing.get_context("forkserver")

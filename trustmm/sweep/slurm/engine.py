@@ -117,6 +117,11 @@ class SlurmExecutor:
         """How many tasks run at the same time, if the cluster has room."""
         return self.options.array_parallelism
 
+    @property
+    def running(self) -> Sequence[Task]:
+        """What ran when Slurm was last asked."""
+        return [job.task for job in list(self._live.values()) if job.seen is not None and job.seen.state == "RUNNING"]
+
     def __enter__(self) -> Self:
         """Find the jobs of an earlier controller that still wait or run."""
         self.folder.mkdir(parents=True, exist_ok=True)
