@@ -15,13 +15,10 @@ class Command(NamedTuple):
     module: str
     """Where its ``main`` lives; it reads ``sys.argv``."""
     about: str
-<<<<<<< HEAD
     alone: bool = False
     """Whether no word may follow."""
-=======
     slow: bool = False
     """Whether it loads libraries for seconds before it can say anything."""
->>>>>>> main
 
 
 COMMANDS = {
@@ -39,27 +36,18 @@ COMMANDS = {
         "trustmm.cli.report", "write tables, figures, statistics and claims from finished jobs", slow=True
     ),
     "cache": Command("trustmm.cli.cache", "list what the cache holds, or remove entries"),
-<<<<<<< HEAD
-    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job"),
-    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment"),
-    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes"),
+    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job", slow=True),
+    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment", slow=True),
+    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes", slow=True),
     "templates": Command(
         "trustmm.cli.templates", "list the ready-made studies: question, size and command of each", alone=True
     ),
     "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
-    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", alone=True),
+    "doctor": Command(
+        "trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", slow=True, alone=True
+    ),
     "quick-report": Command(
-        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", alone=True
-=======
-    "recommend": Command("trustmm.cli.recommend", "write the best items of every user, from a finished job", slow=True),
-    "winner": Command("trustmm.cli.winner", "save the best values of a finished study as an experiment", slow=True),
-    "demo": Command("trustmm.cli.demo", "answer the main question on built-in data, in minutes", slow=True),
-    "templates": Command("trustmm.cli.templates", "list the ready-made studies: question, size and command of each"),
-    "ui": Command("trustmm.cli.ui", "browse all runs in MLflow, on this machine only"),
-    "doctor": Command("trustmm.cli.doctor", "check this machine: what it has, what is missing, what to do", slow=True),
-    "quick-report": Command(
-        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", slow=True
->>>>>>> main
+        "trustmm.cli.quick_report", "run all quick studies on built-in data, and report on them", slow=True, alone=True
     ),
 }
 HELP = """\
@@ -95,17 +83,13 @@ def main() -> None:
         return
     name = words[0] if words and words[0] in COMMANDS else "run"
     if words[:1] == [name]:
-<<<<<<< HEAD
         sys.argv[1:] = words = words[1:]
-    if COMMANDS[name].alone and words:
-        _refuse(name, words)
-=======
-        sys.argv[1:] = words[1:]
     command = COMMANDS[name]
+    if command.alone and words:
+        _refuse(name, words)
     if command.slow:
         sys.stderr.write(f"trustmm {name}: {command.about}\n")
         sys.stderr.flush()
->>>>>>> main
     try:
         from trustmm.cli.ending import one_sentence
 

@@ -24,14 +24,11 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     try:
         check_port(arguments.port)
-<<<<<<< HEAD
         address = ready(uri)
-=======
         from trustmm.tracking.mlflow import link_to_latest
 
         server = f"http://{HOST}:{arguments.port}"
         link = link_to_latest(uri, server)
->>>>>>> main
     except ValueError as error:
         sys.stderr.write(f"trustmm: {error}\n")
         raise SystemExit(1) from None
