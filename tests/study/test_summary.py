@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,3 +222,67 @@ def test_winner_of_an_unfinished_study_is_refused(tmp_path: Path, capsys: pytest
         main([str(report.folder), "--to", str(tmp_path / "tuned")])
     assert "trustmm: the study study is not complete" in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
+
+
+RECEIVED = {
+    "name": "s",
+    "sampler": "tpe",
+    "complete": True,
+    "metrics": ["recall@10"],
+    "trials": {"finished": 3, "pruned": 0},
+    "best": [
+        {
+            "trial": 1,
+            "job_id": "abc",
+            "choices": {"dataset": "synthetic", "backbone": "freedom", "rectifier": "mr", "edit": "none"},
+            "params": {"rectifier.lam": 0.5, "training.optimizer": "adam", "edit": "none"},
+            "overrides": ["rectifier.lam=0.5"],
+            "values": {"recall@10": 0.1},
+        }
+    ],
+}
+EVIL = (
+    "../../x",
+    "/x",
+    "a\nresume: false",
+    "${oc.env:HOME}",
+    "hydra.run.dir",
+    "output_dir",
+    "dataset.root",
+    {"a": 1},
+    None,
+)
+
+
+def spoilt(node: Any, value: Any) -> Iterator[Any]:
+    """Copies of a document with one key or leaf replaced."""
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            yield from ({**node, key: changed} for changed in spoilt(inner, value))
+            if isinstance(value, str):
+                yield {(value if name == key else name): one for name, one in node.items()}
+    elif isinstance(node, list):
+        for place, inner in enumerate(node):
+            yield from ([*node[:place], changed, *node[place + 1 :]] for changed in spoilt(inner, value))
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("value", EVIL, ids=str)
+def test_a_received_study_leads_nowhere_and_says_nothing_on_lines_of_its_own(value: Any, tmp_path: Path) -> None:
+    for number, study in enumerate([RECEIVED, *spoilt(RECEIVED, value)]):
+        folder, to = tmp_path / f"{number}", tmp_path / f"{number}" / "a" / "b"
+        folder.mkdir()
+        (folder / "study.json").write_text(json.dumps(study))
+        try:
+            (path,) = write_winners(folder, to)
+        except ValueError:
+            assert number, "the study itself is fine"
+            assert not to.exists()
+            continue
+        assert path.parent == to
+        assert {one for one in folder.rglob("*") if one.is_file()} == {path, folder / "study.json"}
+        found = OmegaConf.to_container(OmegaConf.load(path))
+        assert set(found) <= {"defaults", "rectifier", "training", "edit"}, study
+        assert set(found.get("rectifier", {})) | set(found.get("training", {})) <= {"lam", "optimizer"}
+        assert "${" not in str(found)

@@ -10,18 +10,21 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from trustmm.options.config import config_folder
+from trustmm.options.config import STAGES, config_folder
 from trustmm.store.files import atomic
 from trustmm.study.summary import SUMMARY
 
 CHOSEN = ("dataset", "backbone", "rectifier")
 """Groups that a winner is for."""
+METRIC = r"\w+@\d+"
+KEY = rf"(?!dataset\.root$)({'|'.join({*STAGES, 'seed', 'experiment'} - {'tracking'})})([./]\w+)*"
+"""What a study may tune: nothing that says where files are read or written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,20 +118,21 @@ def _read_study(path: Path) -> dict[str, Any]:
             names += [best["choices"][key] for key in best["params"] if key in best["choices"]]
             _allow(names, r"\w[\w./-]*")
             _allow([best["choices"][group] for group in CHOSEN], r"\w[\w-]*")
-            _allow([key.lstrip("+") for key in best["params"]], r"[A-Za-z_][\w.]*(/\w+)*")
-            _allow([value for value in best["params"].values() if not isinstance(value, bool | int | float)], r"[^$]*")
+            _allow([key.lstrip("+") for key in best["params"]], KEY)
+            _allow([value for value in best["params"].values() if not isinstance(value, bool | int | float)], r"[^$\n\r]*")
             _allow([*best["overrides"], str(best["trial"])], r"[^\n\r]*")
-            dict(best["values"])
+            _allow(best["values"], METRIC)
+            best["values"] = {name: float(value) for name, value in best["values"].items()}
         _allow([study["name"], study["sampler"]], r"[^\n\r]*")
-        _allow(study["metrics"], r"\w+@\d+")
-        {name: int(study["trials"][name]) for name in ("finished", "pruned")}
+        _allow(study["metrics"], METRIC)
+        study["trials"] = {name: int(study["trials"][name]) for name in ("finished", "pruned")}
         bool(study["complete"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not the summary of a study: {type(error).__name__} {error}") from error
     return study
 
 
-def _allow(texts: Sequence[Any], pattern: str) -> None:
+def _allow(texts: Iterable[Any], pattern: str) -> None:
     for text in texts:
         if not isinstance(text, str) or not re.fullmatch(pattern, text) or ".." in text.split("/"):
             raise ValueError(f"{text!r} is not allowed there")
