@@ -69,7 +69,9 @@ def _history(epochs: Sequence[Mapping[str, Any]], stored: Stored) -> Figure:
     loss.legend(frameon=False)
     valid.plot(number, [epoch["valid"]["recall@10"] for epoch in epochs], color=BLUE)
     valid.axvline(stored.summary["best_epoch"], color=GREY, linewidth=0.8)
-    valid.annotate(f" best, epoch {stored.summary['best_epoch']}", (stored.summary["best_epoch"], 0), color=GREY)
+    best = stored.summary["best_epoch"]
+    side, text = ("left", f" best, epoch {best}") if best < number[-1] / 2 else ("right", f"best, epoch {best} ")
+    valid.annotate(text, (best, 0), color=GREY, ha=side, va="bottom")
     valid.set(xlabel="epoch", ylabel="validation Recall@10", ylim=(0, None))
     return figure
 
