@@ -5,11 +5,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from trustmm.corruption.kinds import REPLACEMENTS
+from trustmm.corruption.clicks import ClickKind, click_noise
+from trustmm.corruption.kinds import REPLACEMENTS, item_order
 from trustmm.dataset.synthetic import SyntheticDataset
 from trustmm.exact import bell
 from trustmm.seeding import stream
@@ -48,6 +49,23 @@ def clusters() -> dict[str, str]:
     return {name: digest(kind(row.astype(np.float32), chosen, stream(1, name))) for name, row in rows.items()}
 
 
+def damage() -> dict[str, str]:
+    """What every kind of damage makes of the default data: items and their rows, pairs added and lost.
+
+    Not the rows of `normal`, whose last bits are the C library's.
+    """
+    data = SyntheticDataset(**(COMMON | SIZE | DATA["default"]))()
+    rows, noise = data.features["visual"], ((0.3, kind) for kind in get_args(ClickKind))
+    found = {}
+    for name, kind in REPLACEMENTS.items():
+        chosen = np.sort(item_order(rows, name, stream(2, name))[:300])
+        found[name] = digest([chosen] if name == "normal" else [chosen, kind(rows, chosen, stream(3, name))])
+    for eta_e, name in (*noise, (-0.3, "uniform")):
+        pairs = click_noise(data.train, data.observed, kind=name, eta_e=eta_e, seed=4)
+        found[f"{name} {eta_e}"] = digest([edges.keys for edges in pairs])
+    return found
+
+
 def sweep(folder: Path) -> dict[str, str]:
     """Two jobs: prepared with the machine's threads, worked off with one, as a pool's worker does."""
     from hydra import compose, initialize_config_dir
@@ -76,7 +94,7 @@ def sweep(folder: Path) -> dict[str, str]:
 
 if __name__ == "__main__":
     found = {name: SyntheticDataset(**(COMMON | SIZE | options))().content_digest for name, options in DATA.items()}
-    found |= clusters()
+    found |= clusters() | damage()
     with tempfile.TemporaryDirectory() as folder:
         found |= sweep(Path(folder))
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
