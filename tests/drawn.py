@@ -50,19 +50,18 @@ def clusters() -> dict[str, str]:
 
 
 def damage() -> dict[str, str]:
-    """What every kind of damage makes of the default data: items and their rows, pairs added and lost.
+    """What every kind of damage makes of data: items and their rows, pairs added to many possible ones and to few.
 
     Not the rows of `normal`, whose last bits are the C library's.
     """
-    data = SyntheticDataset(**(COMMON | SIZE | DATA["default"]))()
-    rows, noise = data.features["visual"], ((0.3, kind) for kind in get_args(ClickKind))
-    found = {}
+    many, few = (SyntheticDataset(**(COMMON | SIZE | DATA[name]))() for name in ("default", "narrow"))
+    rows, found = many.features["visual"], {}
     for name, kind in REPLACEMENTS.items():
         chosen = np.sort(item_order(rows, name, stream(2, name))[:300])
         found[name] = digest([chosen] if name == "normal" else [chosen, kind(rows, chosen, stream(3, name))])
-    for eta_e, name in (*noise, (-0.3, "uniform")):
-        pairs = click_noise(data.train, data.observed, kind=name, eta_e=eta_e, seed=4)
-        found[f"{name} {eta_e}"] = digest([edges.keys for edges in pairs])
+    for eta_e, name in (*((0.3, kind) for kind in get_args(ClickKind)), (-0.3, "uniform")):
+        noise = [click_noise(data.train, data.observed, kind=name, eta_e=eta_e, seed=4) for data in (many, few)]
+        found[f"{name} {eta_e}"] = digest([edges.keys for pairs in noise for edges in pairs])
     return found
 
 
