@@ -46,11 +46,12 @@ test-all: setup  ## all tests, with real data where ../shared is
 test-slurm: setup  ## sweeps on a real one-node Slurm, installed with apt-get where it is not (as root)
 	$(BIN)/python -m pytest -m slurm
 
-lint: setup  ## ruff, mypy and the floors (import-linter)
+lint: setup  ## ruff, mypy, the floors (import-linter), and whether tests import what is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -n 0 tests/test_architecture.py
 
 format: setup  ## let ruff rewrite layout and imports
 	$(BIN)/ruff check --fix .

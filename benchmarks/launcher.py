@@ -31,7 +31,7 @@ def main(num_tasks: int) -> None:
     }
     preload = PRELOAD + PRELOAD_TRACKING
     seconds = []
-    with PoolExecutor(lambda task: assignment[task.number], Placement([None], 1), run=run, preload=preload) as pool:
+    with PoolExecutor(lambda task: assignment[task.number], run, Placement([None], 1), preload=preload) as pool:
         for number in range(num_tasks + 1):
             started = time.perf_counter()
             pool.submit(assignment[number].task)

@@ -9,8 +9,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from trustmm.corruption.clicks import ClickKind, click_noise
-from trustmm.corruption.kinds import REPLACEMENTS, item_order
+from trustmm.corruption.base import Damage
+from trustmm.corruption.clicks import ClickKind
+from trustmm.corruption.frames import FrameKind
+from trustmm.corruption.kinds import Kind, replacement
+from trustmm.corruption.stress import StressTest
+from trustmm.dataset.data import Dataset, TrainData
 from trustmm.dataset.synthetic import SyntheticDataset
 from trustmm.exact import bell
 from trustmm.seeding import stream
@@ -18,6 +22,7 @@ from trustmm.store.digest import digest
 
 COMMON = {
     "categories": False,
+    "frames": {},
     "taste_dim": 16,
     "num_groups": 50,
     "spread": 0.1,
@@ -32,6 +37,7 @@ DATA = {
     "seed 16": {"content": 0.5, "seed": 16},
     "narrow": {"taste_dim": 1, "content": 0.5, "seed": 0, "num_users": 333, "num_interactions": 3001},
     "wide": {"taste_dim": 301, "content": 0.7, "seed": 3, "num_users": 333, "num_items": 601, "num_interactions": 3001},
+    "frames": {"content": 0.5, "seed": 0, "frames": {"visual": 5}},
     "no taste": {"sharpness": 0.0, "popularity": 0.0, "content": 0.5, "seed": 4},
 }
 SIZE = {"num_users": 2000, "num_items": 1000, "num_interactions": 14000, "modalities": {"visual": 64, "textual": 32}}
@@ -45,7 +51,7 @@ def clusters() -> dict[str, str]:
         "signs": rng.integers(-1, 2, (3000, 33)),
         "tenths": 0.1 * rng.integers(1, 4, (3000, 301)),
     }
-    chosen, kind = np.arange(0, 3000, 2), REPLACEMENTS["swap_similar"]
+    chosen, kind = np.arange(0, 3000, 2), replacement("swap_similar")
     return {name: digest(kind(row.astype(np.float32), chosen, stream(1, name))) for name, row in rows.items()}
 
 
@@ -54,15 +60,22 @@ def damage() -> dict[str, str]:
 
     Not the rows of `normal`, whose last bits are the C library's.
     """
-    many, few = (SyntheticDataset(**(COMMON | SIZE | DATA[name]))() for name in ("default", "narrow"))
-    rows, found = many.features["visual"], {}
-    for name, kind in REPLACEMENTS.items():
-        chosen = np.sort(item_order(rows, name, stream(2, name))[:300])
-        found[name] = digest([chosen] if name == "normal" else [chosen, kind(rows, chosen, stream(3, name))])
-    for eta_e, name in (*((0.3, kind) for kind in get_args(ClickKind)), (-0.3, "uniform")):
-        noise = [click_noise(data.train, data.observed, kind=name, eta_e=eta_e, seed=4) for data in (many, few)]
-        found[f"{name} {eta_e}"] = digest([edges.keys for pairs in noise for edges in pairs])
+    many, few = (SyntheticDataset(**(COMMON | SIZE | DATA[name]))() for name in ("frames", "narrow"))
+    found = {}
+    for kind in (*get_args(Kind), *get_args(FrameKind)):
+        damaged, report = stress(many, kind=kind, eta=0.3)
+        found[f"kind {kind}"] = digest([dict(report.touched), {} if kind == "normal" else dict(damaged.features)])
+    for eta_e, kind in (*((0.3, kind) for kind in get_args(ClickKind)), (-0.3, "uniform")):
+        noisy = [stress(data, edge_kind=kind, eta_e=eta_e)[0] for data in (many, few)]
+        found[f"clicks {kind} {eta_e}"] = digest([train.supervision.keys for train in noisy])
     return found
+
+
+def stress(data: Dataset, **changes: Any) -> tuple[TrainData, Damage]:
+    """The data after the default test with these changes."""
+    plain = {"kind": "permute", "eta": 0.0, "eta_of": {}, "joint": False, "frame_share": 0.5}
+    noise = {"eta_e": 0.0, "edge_kind": "uniform", "seed": 2}
+    return StressTest(**(plain | noise | changes))(data.as_train_data(), observed=data.observed)
 
 
 def sweep(folder: Path) -> dict[str, str]:

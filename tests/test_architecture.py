@@ -1,11 +1,13 @@
 """The floors of the package: what docs/architecture.md draws is what the code imports."""
 
+import ast
 import tomllib
 from pathlib import Path
 
 import grimp
 import pytest
 
+ROOTS = ("trustmm", "hydra_plugins", "tests")
 DRAWING = "docs/figures/architecture.svg"
 WIDTH, HEIGHT, BOX_HEIGHT = 940, 62, 26
 """Of the drawing, of a floor, of a room, in pixels."""
@@ -106,3 +108,38 @@ def box(name: str, x: int, y: int) -> str:
 def test_an_arrow_that_a_longer_way_implies_is_left_out() -> None:
     edges = {("cli", "run"), ("run", "store"), ("cli", "store"), ("cli", "report")}
     assert needed(edges) == {("cli", "run"), ("run", "store"), ("cli", "report")}
+
+
+def test_tests_and_benchmarks_import_only_what_is_there(project: Path) -> None:
+    """A module that moved takes its tests along: seen here, in `make lint`, before any of them is imported."""
+    trees = {
+        ".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_bytes()
+        )
+        for folder in ("trustmm", "hydra_plugins", "tests", "benchmarks")
+        for path in (project / folder).rglob("*.py")
+    }
+    names = {module: defined(tree) for module, tree in trees.items()}
+    missing = [
+        f"{module}:{node.lineno} {node.module}.{alias.name}"
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] in ROOTS
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in trees and alias.name not in names.get(str(node.module), ())
+    ]
+    assert missing == []
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Names that a module binds somewhere."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.alias(name=name, asname=other):
+                found.add(other or name)
+    return found

@@ -76,3 +76,14 @@ def test_weights_that_leave_a_modality_nothing_are_refused(data: Dataset) -> Non
 def test_options_that_leave_nothing_to_train_on_are_refused(data: Dataset, options: list[str], message: str) -> None:
     with pytest.raises((ValueError, InstantiationException), match=message):
         check(data, *options)
+
+
+@pytest.mark.parametrize("group", ["corruption", "rectifier", "edit", "backbone"])
+def test_stage_that_does_not_derive_from_its_base_class_is_refused(group: str) -> None:
+    other = {"corruption": "edit=none", "rectifier": "edit=none", "edit": "rectifier=none", "backbone": "edit=none"}
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        config = compose("config", overrides=[*SMALL, other[group]])
+    config[group] = {**config[other[group].partition("=")[0]], "_partial_": group == "backbone"}
+    with pytest.raises(ValueError, match=rf"{group}._target_ must be a subclass of trustmm\.{group}\.base\.\w+, got "):
+        build_stages(config)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
+from tests.watched import Seen, watched
 from trustmm import job as job_module
-from trustmm.backbone.base import Backbone, Batch
 from trustmm.cli.run import build_stages
 from trustmm.corruption.stress import StressTest
-from trustmm.dataset.data import Dataset, TrainData
+from trustmm.dataset.data import Dataset
 from trustmm.edit import prior_edit
 from trustmm.evaluation.full_ranking import MASKS, Evaluator, Scores
 from trustmm.graph import neighbours as neighbours_module
@@ -81,38 +80,11 @@ def assert_same(found: Any, expected: Any) -> None:
         assert_array_equal(found, expected)
 
 
-class Spy:
-    """Stands for the backbone: remembers what it was given, what it started from, and every triple."""
-
-    def __init__(self, job: Job) -> None:
-        self.make = job.backbone
-        self.train: TrainData
-        self.model: Backbone
-        self.weights: dict[str, torch.Tensor] = {}
-        self.triples: list[torch.Tensor] = []
-
-    def identity(self) -> dict[str, Any]:
-        return {}
-
-    def __call__(self, train: TrainData, **given: Any) -> Backbone:
-        self.train, self.model = train, self.make(train, **given)
-        model = self.model
-        self.weights = {name: value.clone() for name, value in model.state_dict().items()}
-        loss_terms = model.loss_terms
-
-        def noting(batch: Batch) -> Mapping[str, torch.Tensor]:
-            self.triples.append(torch.stack([batch.users, batch.positives, batch.negatives]))
-            return loss_terms(batch)
-
-        model.loss_terms = noting
-        return model
-
-
-def spied(*overrides: str) -> Spy:
+def spied(*overrides: str) -> Seen:
     data, job = make(*overrides)
-    spy = Spy(job)
-    run_job(data, replace(job, backbone=spy), cache=Cache(None), on_epoch=lambda *_: None)
-    return spy
+    job, seen = watched(job)
+    run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
+    return seen
 
 
 DAMAGED = ("corruption.eta=0.3", "corruption.eta_e=0.1")
@@ -170,7 +142,7 @@ def test_damaged_edges_and_repair_leave_initial_weights_paired() -> None:
 
 def test_eta_changes_features_only() -> None:
     data, _ = make()
-    damaged = spied("backbone=bpr", "corruption.eta=0.5").train
+    damaged = spied("backbone=vbpr", "corruption.eta=0.5").train
     assert_array_equal(damaged.supervision.keys, data.train.keys)
     assert_array_equal(damaged.propagation.keys, data.train.keys)
     for name, matrix in data.features.items():
@@ -180,7 +152,7 @@ def test_eta_changes_features_only() -> None:
 
 def test_eta_e_changes_edges_only() -> None:
     data, _ = make()
-    damaged = spied("backbone=bpr", "corruption.eta_e=-0.5").train
+    damaged = spied("backbone=vbpr", "corruption.eta_e=-0.5").train
     assert len(damaged.supervision) == len(data.train) - len(data.train) // 2
     assert damaged.propagation is damaged.supervision
     for name, matrix in data.features.items():
@@ -196,7 +168,8 @@ def test_added_edges_are_never_held_out_pairs() -> None:
 
 
 def test_method_sees_the_rectified_features() -> None:
-    damaged, repaired = spied("backbone=bpr", *DAMAGED), spied("backbone=bpr", *MR, *DAMAGED)
+    damaged, repaired = spied("backbone=vbpr", *DAMAGED), spied("backbone=vbpr", *MR, *DAMAGED)
+    assert damaged.train.features
     assert_array_equal(damaged.train.supervision.keys, repaired.train.supervision.keys)
     for name, matrix in damaged.train.features.items():
         assert (repaired.train.features[name] != matrix).any(axis=1).all()
@@ -277,11 +250,11 @@ def test_test_scores_are_those_of_the_best_validation_weights() -> None:
 
 def test_valid_and_test_are_their_own_splits_ranked_by_the_final_model() -> None:
     data, job = make("backbone=bpr")
-    spy = Spy(job)
-    result = run_job(data, replace(job, backbone=spy), cache=Cache(None), on_epoch=lambda *_: None)
+    job, seen = watched(job)
+    result = run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
     for split, scores in ((data.valid, result.valid), (data.test, result.test)):
         evaluator = job.evaluation.evaluator(split, dict.fromkeys(MASKS, data.train), torch.device("cpu"))
-        assert scores.means == validate(spy.model, evaluator).means
+        assert scores.means == validate(seen.model, evaluator).means
     assert result.valid.means != result.test.means
 
 
@@ -348,17 +321,9 @@ def test_backbone_with_features_is_trained_once_for_equal_features(
 
 def test_backbone_that_can_do_without_features_never_sees_them() -> None:
     data, job = make("backbone=bpr", *DAMAGED)
-    seen = []
-    inner = job.backbone.func.__init__
-
-    class Curious(job.backbone.func):
-        def __init__(self, train: TrainData, **given: Any) -> None:
-            seen.append(dict(train.features))
-            inner(self, train, **given)
-
-    curious = functools.partial(Curious, **job.backbone.keywords)
-    run_job(data, replace(job, backbone=curious), cache=Cache(None), on_epoch=lambda *_: None)
-    assert seen == [{}]
+    job, seen = watched(job)
+    run_job(data, job, cache=Cache(None), on_epoch=lambda *_: None)
+    assert dict(seen.train.features) == {}
 
 
 def test_everything_in_a_job_runs_in_deterministic_mode(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,9 @@ OnWeights = Callable[[Mapping[str, NDArray[Any]]], None]
 if TYPE_CHECKING:  # the code of a stage is part of a job that uses it, not of every job
     from trustmm.prior.lightgcn import LightGCNPrior, Prior
 
+BASES: Mapping[str, type] = {"corruption": Corruption, "rectifier": Rectifier, "edit": Edit, "backbone": Backbone}
+"""The base classes of the stages that others write; they answer all that a job, a sweep or a report asks."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -40,14 +43,19 @@ class Job:
     prior: "LightGCNPrior"
     rectifier: Rectifier
     edit: Edit
-    backbone: Callable[..., Backbone]
+    backbone: functools.partial[Backbone]
     training: Training
     evaluation: FullRanking
     seed: int
 
     def __post_init__(self) -> None:
+        for name, base in BASES.items():
+            found = backbone_class(self) if name == "backbone" else type(getattr(self, name))
+            if not issubclass(found, base):
+                wanted, given = (f"{one.__module__}.{one.__qualname__}" for one in (base, found))
+                raise ValueError(f"{name}._target_ must be a subclass of {wanted}, got {given}")
         backbone = backbone_class(self)
-        if self.edit.needs_propagation and not getattr(backbone, "propagates", True):
+        if self.edit.needs_propagation and not backbone.propagates:
             raise ValueError(
                 f"edit=graph_only changes the edges that carry messages, but the backbone {backbone.__name__} sends "
                 "none; use edit=train_only, or a backbone that does, such as backbone=lightgcn"
@@ -67,7 +75,7 @@ class Job:
     @property
     def busy_stages(self) -> list[str]:
         """The rectifier and the edit, if they change anything; those ask for the prior and have diagnostics."""
-        return [name for name in ("rectifier", "edit") if not getattr(getattr(self, name), "idle", False)]
+        return [name for name in ("rectifier", "edit") if not getattr(self, name).idle]
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ def training_key(job: Job, seen: TrainData, valid: Edges, masks: Mapping[str, Ed
 
 def sees_features(job: Job) -> bool:
     """Whether the backbone receives item features; one that needs none does not."""
-    return getattr(backbone_class(job), "needs_features", True)
+    return backbone_class(job).needs_features
 
 
 def rectify(
@@ -193,7 +201,7 @@ def check_fit(job: Job, data: Dataset) -> None:
             f"the backbone {backbone.__name__} needs item features, but dataset {data.name!r} has none; "
             "use backbone=lightgcn or backbone=bpr, or a dataset with features"
         )
-    if getattr(backbone, "needs_categories", False) and data.categories is None:
+    if backbone.needs_categories and data.categories is None:
         raise ValueError(
             f"the backbone {backbone.__name__} needs a category for each item, but dataset {data.name!r} has none; "
             "name the file in dataset.categories (docs/data.md), or use another backbone"
@@ -212,15 +220,15 @@ def check_fit(job: Job, data: Dataset) -> None:
                 f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
                 "user with training items"
             )
-    job.corruption.check_fit(data.features)
+    job.corruption.check_fit(data)
     job.rectifier.check_fit(data.num_items)
-    if hasattr(backbone, "check_fit"):
-        backbone.check_fit(sorted(data.features), **getattr(job.backbone, "keywords", {}))
+    backbone.check_fit(sorted(data.features), **job.backbone.keywords)
 
 
-def backbone_class(job: Job) -> Any:
+def backbone_class(job: Job) -> type[Backbone]:
     """The class behind the backbone's options."""
-    return job.backbone.func if isinstance(job.backbone, functools.partial) else job.backbone
+    found: Any = job.backbone.func
+    return found
 
 
 def damage_numbers(damage: Damage) -> dict[str, float]:

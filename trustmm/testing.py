@@ -107,11 +107,7 @@ class BackboneContract(StageContract):
     @torch.no_grad()
     def scores(self, model: Any) -> torch.Tensor:
         """All scores of the toy data, (U, I)."""
-        model.eval()
-        scorer = model.scorer() if hasattr(model, "scorer") else model.embeddings()
-        if hasattr(scorer, "scores"):
-            return scorer.scores(torch.arange(USERS))
-        return scorer.user_UD @ scorer.item_ID.T
+        return model.eval().scorer().scores(torch.arange(USERS))
 
     def test_scores_are_finite_and_one_for_each_pair(self) -> None:
         """Even if an item has no pairs or no content."""

@@ -153,6 +153,19 @@ def test_sweep_leaves_a_parent_run_with_one_finished_child_per_job(tmp_path: Pat
     assert {run.data.params["corruption.eta"] for run in children} == {"0.0", "0.3"}
     cells = next((tmp_path / "outputs" / "sweeps").glob("*/cells.csv")).read_text().splitlines()
     assert len(cells) == 5
+    names = {f"rectifier={rectifier} corruption.eta={eta}" for rectifier in ("none", "mr") for eta in (0, 0.3)}
+    assert {run.info.run_name for run in children} == names
+    assert all(len(run.data.metrics) < 25 for run in children)
+    assert all("curve/valid recall_at_10" in run.data.metrics for run in children)
+    assert "metrics.csv" in [file.path for file in client.list_artifacts(children[0].info.run_id)]
+    parent = parents[0]
+    kept = [file.path for file in client.list_artifacts(parent.info.run_id)]
+    assert kept == ["bookkeeping", "summary.csv", "summary.png"]
+    history = client.get_metric_history(parent.info.run_id, "mean recall_at_10/rectifier mr")
+    assert {point.step for point in history} == {0, 30}
+    assert parent.data.metrics["number of jobs/reused"] == 4
+    assert parent.data.tags["selected_by_validation"] in names
+    assert parent.data.params["varied/rectifier"] == "none, mr"
 
 
 def test_termination_ends_the_run_as_killed_and_keeps_its_history(tmp_path: Path) -> None:
@@ -168,7 +181,7 @@ def test_termination_ends_the_run_as_killed_and_keeps_its_history(tmp_path: Path
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("trustmm").experiment_id])
     assert run.info.status == "KILLED", log
-    assert client.get_metric_history(run.info.run_id, "valid/recall_at_10")
+    assert client.get_metric_history(run.info.run_id, "curve/valid recall_at_10")
     assert _lines(tmp_path)
 
 

@@ -31,12 +31,13 @@ def test_the_server_listens_on_loopback_shows_the_jobs_store_and_reports_nothing
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI", raising=False)
     port = free_port()
+    monkeypatch.setattr("trustmm.tracking.mlflow.link_to_latest", lambda uri, server: f"{server}/#/newest of {uri}")
     ui.main(["--port", str(port)])
     (words,) = started
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert os.environ["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mlflow.db"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
+    assert f"the newest sweep: http://127.0.0.1:{port}/#/newest of sqlite:///mlflow.db\n" in capsys.readouterr().out
 
 
 def test_a_taken_port_is_refused_before_anything_starts(started: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,5 @@
 """Edits within whole jobs: what the backbone is given, which negatives are drawn, how each mask scores one model."""
 
-import functools
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
 from numpy.testing import assert_array_equal
 
-from trustmm.backbone.base import Backbone, Batch
+from tests.watched import watched
 from trustmm.cli.run import build_stages
 from trustmm.dataset.data import Dataset, TrainData
 from trustmm.job import Job, JobResult, run_job
@@ -52,29 +50,16 @@ class Watched:
 
     def __init__(self, *overrides: str) -> None:
         self.data, job = make("backbone=lightgcn", *overrides)
-        self._make, self.triples, self.stages = job.backbone, [], []
-        self.train: TrainData
+        self.stages: list[str] = []
+        job, self.seen = watched(job)
         self.result: JobResult = run_job(
-            self.data,
-            replace(job, backbone=functools.partial(self._backbone)),
-            cache=Cache(None),
-            on_epoch=lambda stage, *_: self.stages.append(stage),
+            self.data, job, cache=Cache(None), on_epoch=lambda stage, *_: self.stages.append(stage)
         )
-
-    def _backbone(self, train: TrainData, **given: Any) -> Backbone:
-        self.train, model = train, self._make(train, **given)
-        loss_terms = model.loss_terms
-
-        def noting(batch: Batch) -> Mapping[str, torch.Tensor]:
-            self.triples.append(torch.stack([batch.users, batch.positives, batch.negatives]))
-            return loss_terms(batch)
-
-        model.loss_terms = noting
-        return model
+        self.train = self.seen.train
 
     def keys(self, column: int) -> np.ndarray:
         """Keys of all drawn positives (1) or negatives (2)."""
-        triples = torch.cat(self.triples, dim=1).numpy()
+        triples = torch.cat(self.seen.triples, dim=1).numpy()
         return np.unique(triples[0] * self.data.num_items + triples[column])
 
 

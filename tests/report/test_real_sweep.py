@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trustmm.cli.demo import recall_table, repair_table
+from trustmm.cli.demo import recall_table, repairs_table
 from trustmm.cli.report import main
 from trustmm.report.runs.read import read_sweeps
 from trustmm.store.sweep_folder import read_cells
@@ -39,4 +39,4 @@ def test_sweep_is_reported_and_the_report_logged_to_its_parent(tmp_path: Path, m
     )
     table = read_sweeps([SWEEP])
     assert recall_table("x", table).row_count == 1
-    assert repair_table(table).row_count == 2
+    assert repairs_table(table).row_count == 2

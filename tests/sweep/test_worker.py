@@ -59,7 +59,7 @@ def test_a_disk_without_room_for_the_outcome_ends_in_no_traceback(assignment, mo
 )
 def test_a_job_that_changed_meanwhile_names_what_changed_and_both_values(assignment, monkeypatch, part, expected):
     here = {"job_id": "other", "options": {"backbone": {"k": 10}}, "dataset_digest": "747bc6", "code_digest": "beef"}
-    monkeypatch.setattr("trustmm.run.cell.build_cell", lambda config, choices: None)
+    monkeypatch.setattr("trustmm.run.cell.build_cell", lambda *_: None)
     monkeypatch.setattr("trustmm.run.cell.identity_facts", lambda cell, digest: here)
     monkeypatch.setattr("trustmm.sweep.worker._read", lambda cell, *_: SimpleNamespace(identity=None))
     reason = work(replace(assignment, identity=here | {"job_id": "abc"} | part), job_page).reason

@@ -18,9 +18,10 @@ from sqlalchemy import event
 
 from trustmm.process.signals import Terminated
 from trustmm.tracking import mlflow_run
-from trustmm.tracking.mlflow import DatasetInfo, MLflowTracking, NoTracking, TrackingError
+from trustmm.tracking.mlflow import DatasetInfo, MLflowTracking, NoTracking, TrackingError, link_to_latest
 from trustmm.tracking.mlflow_run import connect, legal_names
 from trustmm.tracking.redact import public
+from trustmm.tracking.view import SweepSummary, link_to_sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,17 +181,47 @@ def test_a_sweep_finds_its_parent_again(store, tmp_path):
     with start(store, parent_run_id=first, tags={"job_id": "p1", "sweep_id": "sweep-1"}) as child:
         pass
     (tmp_path / "cells.csv").write_text("cell,job_id\n")
-    store.finish_parent(first, "FAILED", tmp_path)
+    store.finish_parent(first, "FAILED", SweepSummary(files={"books/cells.csv": tmp_path / "cells.csv"}))
     assert get(store, first).info.status == "FAILED"
     again = store.parent("sweep-1", name="question 1", tags={"question": "q1"}, params={"jobs": 5})
     assert again == first
     assert get(store, first).info.status == "RUNNING"
-    store.finish_parent(first, "FINISHED")
+    store.finish_parent(first, "FINISHED", SweepSummary())
     assert get(store, first).info.status == "FINISHED"
     assert get(store, first).data.params == {"jobs": "4"}
     assert get(store, child.run_id).data.tags["mlflow.parentRunId"] == first
-    assert [file.path for file in connect(store.uri).list_artifacts(first)] == ["cells.csv"]
+    assert [file.path for file in connect(store.uri).list_artifacts(first, "books")] == ["books/cells.csv"]
     assert store.parent("sweep-2", name="question 2", tags={}, params={}) != first
+
+
+def test_the_newest_sweep_of_a_store_has_an_address_and_an_empty_store_has_none(tmp_path):
+    fresh = MLflowTracking(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="trustmm")
+    assert link_to_latest(fresh.uri, "http://here") is None
+    assert not (tmp_path / "mlflow.db").exists()
+    fresh.initialise()
+    assert link_to_latest(fresh.uri, "http://here") is None
+    fresh.parent("one", name="one", tags={}, params={})
+    newest = fresh.parent("two", name="two", tags={}, params={})
+    with start(fresh, parent_run_id=newest):
+        pass
+    experiment = connect(fresh.uri).get_experiment_by_name("trustmm").experiment_id
+    assert link_to_latest(fresh.uri, "http://here") == link_to_sweep(experiment, newest, "http://here")
+
+
+def test_a_sweep_says_what_it_found_in_numbers_over_its_axis_tags_and_params_that_stay(store):
+    run_id = store.parent("numbers", name="numbers", tags={}, params={})
+    for best in ("a", "b"):
+        metrics = {0: {"mean recall@10/rectifier none": 0.1}, 20: {"mean recall@10/rectifier none": 0.2}}
+        tags = {"selected_by_validation": best}
+        summary = SweepSummary(["corruption.eta"], {"fixed": f"is {best}"}, metrics, tags, note=f"**{best}**")
+        link = store.finish_parent(run_id, "FINISHED", summary)
+    data, client = get(store, run_id).data, connect(store.uri)
+    points = client.get_metric_history(run_id, "mean recall_at_10/rectifier none")
+    assert {(point.step, point.value) for point in points} == {(0, 0.1), (20, 0.2)}
+    assert (data.params, data.tags["selected_by_validation"]) == ({"fixed": "is a"}, "b")
+    assert data.tags["mlflow.note.content"] == "**b**"
+    assert get(store, run_id).info.status == "FINISHED"
+    assert run_id in link
 
 
 def test_every_param_and_tag_is_kept(store):
@@ -346,7 +377,7 @@ def test_a_database_deleted_midway_breaks_nothing_and_is_not_recreated(tmp_path,
         run.log_text("text", "a.txt")
     assert store.find("abc") is None
     store.close_orphans("abc")
-    store.finish_parent("0" * 32, "FINISHED", tmp_path)
+    store.finish_parent("0" * 32, "FINISHED", SweepSummary(files={"a.csv": tmp_path / "a.csv"}))
     assert not store._database.exists()
     assert "is gone" in caplog.text
 
@@ -466,7 +497,7 @@ def test_no_tracking_does_nothing(tmp_path):
     assert run.run_id is None
     with pytest.raises(ValueError, match="no"), tracking.run("job", params={}, tags={}):
         raise ValueError("no")
-    tracking.finish_parent(None, "FINISHED", tmp_path)
+    assert tracking.finish_parent(None, "FINISHED", SweepSummary(files={"a.csv": tmp_path / "a.csv"})) is None
     tracking.close_orphans("j")
     assert tracking.find("j") is None
 

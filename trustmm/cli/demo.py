@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +18,7 @@ from trustmm.report.figure.curves import modality_curves
 from trustmm.report.figure.line import ETA
 from trustmm.report.runs.cells import pairs
 from trustmm.report.runs.read import Runs, read_sweeps
+from trustmm.report.table.diagnosis import repair_means
 from trustmm.report.table.environment import mixed
 from trustmm.store.files import atomic
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {name: read_sweeps([outputs / "sweeps" / name]) for name in STUDIES}
     console.print(recall_table("Recall@10 on test: features of a share eta of items permuted", results["demo"]))
     console.print(recall_table("The same with noise as features: nothing to repair", results["demo_null"]))
-    console.print(repair_table(results["demo"]))
+    console.print(repairs_table(results["demo"]))
     figure = outputs / "demo.png"
     drawing = modality_curves(results["demo"])
     assert drawing is not None
@@ -85,27 +86,20 @@ def recall_table(title: str, runs: Runs) -> Table:
     return table
 
 
-def repair_table(runs: Runs) -> Table:
+def repairs_table(runs: Runs) -> Table:
     """Does a repair repair, and what does it do to the items that were right? Measured against the clean features."""
     caption = "wrong: items whose features were permuted; neighbours: of the 10 nearest with clean features, share kept"
     table = Table(title="The repairs themselves, before -> after", caption=caption)
     columns = ("eta", "repair", "modality", "estimated eta", "cosine to clean, wrong", "right", "neighbours, right")
     for column in columns:
         table.add_column(column, justify="right")
-    shown = (("touched", "to_clean"), ("untouched", "to_clean"), ("untouched", "knn_overlap"))
+    shown = ("touched/{}_to_clean", "untouched/{}_to_clean", "untouched/{}_knn_overlap")
+    states = [[name.format(state) for name in shown] for state in ("observed", "rectified")]
     repaired = runs.table[runs.table["rectifier"] != "none"]
     for (eta, repair), rows in repaired.groupby([ETA, "rectifier"]):
         for modality in sorted(rows.iloc[0]["modalities"]):
-            cells = [_before_after(rows, modality, group, quantity) for group, quantity in shown]
-            table.add_row(f"{eta:g}", repair, modality, f"{_mean(rows, f'{modality}/eta_hat'):.2f}", *cells)
+            (estimate,) = repair_means(rows, modality, ["eta_hat"]).values()
+            before, after = (repair_means(rows, modality, names).values() for names in states)
+            changes = ["" if isnan(a) else f"{a:.2f} -> {b:.2f}" for a, b in zip(before, after, strict=True)]
+            table.add_row(f"{eta:g}", repair, modality, f"{estimate:.2f}", *changes)
     return table
-
-
-def _mean(rows: pd.DataFrame, name: str) -> float:
-    column = f"diagnostics/{name}"
-    return float(rows[column].astype(float).mean()) if column in rows else float("nan")
-
-
-def _before_after(rows: pd.DataFrame, modality: str, group: str, quantity: str) -> str:
-    before, after = (_mean(rows, f"{modality}/{group}/{state}_{quantity}") for state in ("observed", "rectified"))
-    return "" if before != before else f"{before:.2f} -> {after:.2f}"

@@ -1,6 +1,7 @@
 """``python -m trustmm report SWEEP_FOLDER... --out FOLDER``: tables, figures, statistics, claims of finished runs."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 from trustmm.report.runs.mlflow import log_report, parents_of, read_mlflow
 from trustmm.report.runs.read import Runs, combine, read_sweeps
 from trustmm.report.write import write_report
+from trustmm.tracking.redact import public
 
 DESCRIPTION = """
 Reads finished jobs and writes the paper's tables and figures with sound statistics: everything in report.md, each table
-as .md, .csv and .tex, and each figure as .png and .svg. docs/report.md explains how to read them.
+as .md, .csv and .tex, and each figure as .png, .svg and .pdf; with --html all of it in one page for a browser.
+docs/report.md explains how to read them.
 """
 
 
@@ -22,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = _read(options)
         if not len(runs.table) and not runs.failures:
             raise ValueError("there is no finished or failed job to report")
-        page, *others = write_report(runs, options.out, title=options.title, claims_only=options.claims)
+        command = [public(shlex.join(["trustmm", "report", *(sys.argv[1:] if arguments is None else arguments)]))]
+        html = command if options.html else None
+        page, *others = write_report(runs, options.out, title=options.title, claims_only=options.claims, html=html)
         for parent, uri in {} if options.no_log else parents_of(runs).items():
             log_report(uri, parent, [page, *others])
     except ValueError as error:
@@ -51,5 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--experiment", help="name of the experiment in the store")
     parser.add_argument("--parent", metavar="RUN_ID", help="only the jobs of this sweep")
     parser.add_argument("--claims", action="store_true", help="write only the claims, for example over many sweeps")
+    parser.add_argument("--html", action="store_true", help="also write report.html: one page that needs no other file")
     parser.add_argument("--no-log", action="store_true", help="do not log the report to the sweep's parent run")
     return parser

@@ -24,14 +24,18 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     try:
         check_port(arguments.port)
-        import mlflow  # noqa: F401, TID251
+        from trustmm.tracking.mlflow import link_to_latest
+
+        server = f"http://{HOST}:{arguments.port}"
+        link = link_to_latest(uri, server)
     except ValueError as error:
         sys.stderr.write(f"trustmm: {error}\n")
         raise SystemExit(1) from None
     except ImportError:
         sys.stderr.write("trustmm: the pages need MLflow: pip install mlflow\n")
         raise SystemExit(1) from None
-    sys.stdout.write(f"runs of {public(uri)}: http://{HOST}:{arguments.port} (Ctrl-C stops it)\n")
+    sys.stdout.write(f"runs of {public(uri)}: {server} (Ctrl-C stops it)\n")
+    sys.stdout.write(f"the newest sweep: {link}\n" if link else "")
     sys.stdout.flush()
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not among the words: anybody can list those of a process

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
+from trustmm.report.html import html_page
 from trustmm.report.runs.cells import axes_of, describe
-from trustmm.report.runs.read import Runs
+from trustmm.report.runs.read import Runs, options_in
+from trustmm.report.runs.studies import told_by_study
 from trustmm.report.table.caption import grids, provenance
 from trustmm.report.table.claims import claim_tables
 from trustmm.report.table.diagnosis import alignment_table, repair_table
 from trustmm.report.table.environment import mixed
+from trustmm.report.table.latex import latex
 from trustmm.report.table.paper import clean_rows, table1, table2
 from trustmm.report.table.study import (
     HEADLINE,
@@ -66,7 +69,9 @@ def table_with(table: Table, notes: Sequence[str]) -> Table:
     return replace(table, notes=[*table.notes, *notes]) if table.rows else table
 
 
-def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False) -> list[Path]:
+def write_report(
+    runs: Runs, folder: Path, *, title: str = "Report", claims_only: bool = False, html: Sequence[str] | None = None
+) -> list[Path]:
     """Write everything and return the files, the page first.
 
     Args:
@@ -74,25 +79,41 @@ def write_report(runs: Runs, folder: Path, *, title: str = "Report", claims_only
         folder: made if missing; files of the same name are replaced.
         title: of the page.
         claims_only: leave tables and figures out, as for many sweeps together.
+        html: write ``report.html``, too, with these commands beside those of the sweeps.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    runs = replace(runs, table=told_by_study(runs.table, options_in(runs.table)))
     known = len(runs.table) > 0
     drawings = list(figures_of(grids(runs))) if known and not claims_only else []
     mixes = [note for note in mixed_pairs(grids(runs)) if note.startswith("**")]
     drawings = [replace(one, caption=" ".join([one.caption, *mixes])) for one in drawings]
     tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []
     claims = [table_with(table, mixed_pairs(runs)) for table in claim_tables(runs)]
+    claims = [table for table in claims if claims_only or speaks(table)]
     files = [folder / PAGE]
-    files += [_write_figure(drawing, folder, suffix) for drawing in drawings for suffix in ("png", "svg")]
+    files += [_write_figure(drawing, folder, suffix) for drawing in drawings for suffix in ("png", "svg", "pdf")]
     for table in (*tables, *claims):
-        forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": table.latex()}
+        forms = {"md": table.markdown() + "\n", "csv": table.csv(), "tex": latex(table)}
         files += [_write(folder / f"{table.name}.{suffix}", text) for suffix, text in forms.items()]
     if known:
         flat = runs.table.drop(columns=["environment", "inputs", "statistics", "tracking", "sweeps"])
         files.append(_write(folder / "runs.csv", flat.to_csv(index=False)))
-    blocks = [f"# {title}", _lines(provenance(runs)), *map(_show, drawings), *(table.markdown() for table in tables)]
-    _write(folder / PAGE, "\n\n".join([*blocks, "## Claims", *(table.markdown() for table in claims)]) + "\n")
+    facts = provenance(runs)
+    if html is not None:
+        page = html_page(title, facts, drawings, tables, claims, [*runs.commands, *html])
+        files.append(_write(folder / "report.html", page))
+    blocks = [f"# {title}", _lines(facts), *map(_show, drawings), *(table.markdown() for table in tables)]
+    said = [table.markdown() for table in claims] or ["None of the paper's claims is measured by these runs."]
+    _write(folder / PAGE, "\n\n".join([*blocks, "## Claims", *said]) + "\n")
     return files
+
+
+def speaks(claims: Table) -> bool:
+    """Whether a table of claims says anything of any: not where nothing is measured."""
+    if "verdict" not in claims.columns:
+        return True
+    place = list(claims.columns).index("verdict")
+    return any(row[place] not in ("not measured", "no verdict") for row in claims.rows)
 
 
 def _lines(lines: list[str]) -> str:
@@ -106,7 +127,8 @@ def _show(drawing: Drawing) -> str:
 def _write_figure(drawing: Drawing, folder: Path, suffix: str) -> Path:
     path = folder / f"{drawing.name}.{suffix}"
     with atomic(path) as temporary:
-        drawing.figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # equal figures are equal files
+        drawing.figure.savefig(temporary, format=suffix, metadata=undated.get(suffix))
     return path
 
 

@@ -19,13 +19,15 @@ from trustmm.store.room import bytes_of
 if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.job import Job
-    from trustmm.tracking.mlflow import NoTracking
+    from trustmm.tracking.mlflow import Tracking
 
 log = logging.getLogger(__name__)
 UNSCIENTIFIC = frozenset({"tracking", "output_dir", "cache_dir", "cache_limit", "resume", "keep_model"})
 """Top-level keys that say where and how a job is kept."""
 TOP: Mapping[str, Any] = {"seed": Seed, "resume": bool, "keep_model": bool | None, "output_dir": str, "cache_dir": str}
 """What the top-level keys may be."""
+LONGEST_NAME = 250
+"""Characters of a run's name that every tracking store keeps."""
 LABELS = ("dataset", "backbone", "corruption", "rectifier", "edit")
 """Groups whose chosen option names a run."""
 
@@ -40,10 +42,14 @@ class Cell:
     """The option chosen in each group."""
     job: "Job"
     read_data: Callable[[], "Dataset"]
-    tracking: "NoTracking"
+    tracking: "Tracking"
+    label: str = ""
+    """What tells it from the other cells of its sweep, if it has one."""
 
     def name(self, dataset: str) -> str:
-        """Of the run in the tracking store: what a study varies first, for a table cuts names off at the end."""
+        """Of the run in the tracking store: what varies first, for a table cuts names off at the end."""
+        if self.label:
+            return self.label[:LONGEST_NAME]
         rectifier, edit = self.choices["rectifier"], self.choices["edit"]
         parts = [*self.job.corruption.words(), *([rectifier] if rectifier != "none" else [])]
         parts += ["_".join(filter(None, (self.config.edit.get("op"), edit)))] if edit != "none" else []
@@ -54,13 +60,13 @@ class Cell:
         return Path(self.config.output_dir) / job_id
 
 
-def build_cell(config: DictConfig, choices: Mapping[str, str]) -> Cell:
+def build_cell(config: DictConfig, choices: Mapping[str, str], label: str = "") -> Cell:
     """Build and range-check all stages; ValueError names the key, what was found and what was expected."""
     job, read_data, tracking = build_stages(config)
-    return Cell(config, {group: str(choices[group]) for group in LABELS}, job, read_data, tracking)
+    return Cell(config, {group: str(choices[group]) for group in LABELS}, job, read_data, tracking, label)
 
 
-def build_stages(config: DictConfig) -> tuple["Job", Any, "NoTracking"]:
+def build_stages(config: DictConfig) -> tuple["Job", Any, "Tracking"]:
     """All stages, built and range-checked before any data are read: the job, the reader of its data, the tracking."""
     for key in TOP.keys() & config.keys():
         check_value(key, config[key], TOP[str(key)])

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.dataset.data import Dataset
-from trustmm.graph.dense import all_inner_products
 from trustmm.graph.neighbours import NeighbourSearch
 from trustmm.job import choosable_of
 from trustmm.run.cell import LABELS, build_cell, identity_facts, open_cache
@@ -136,16 +135,10 @@ class Model:
 
     @torch.no_grad()
     def _score_blocks(self, users: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        backbone: Any = self.backbone
-        scorer = backbone.scorer() if hasattr(backbone, "scorer") else backbone.embeddings()
+        scorer = self.backbone.scorer()
         for start in range(0, len(users), BLOCK):
             block = users[start : start + BLOCK]
-            rows = torch.from_numpy(block)
-            if hasattr(scorer, "scores"):
-                scores_BI = scorer.scores(rows)
-            else:
-                scores_BI = all_inner_products(scorer.user_UD[rows], scorer.item_ID)
-            yield block, scores_BI.cpu().numpy().copy()
+            yield block, scorer.scores(torch.from_numpy(block)).cpu().numpy().copy()
 
     @staticmethod
     def _ids(kind: str, values: ArrayLike, count: int) -> NDArray[np.int64]:

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+CURVES = ("recall@10", "ndcg@10")
+"""Validation metrics of every epoch."""
+HEADLINE = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+"""Metrics of a finished job."""
+DIAGNOSED = (
+    "/eta_hat",
+    "/touched_auc",
+    "/touched/rectified_to_clean",
+    "/untouched/rectified_to_clean",
+    "/untouched/rectified_knn_overlap",
+    "edit/alignment",
+    "edit/alignment_test",
+    "edit/auc_heldout",
+    "edit/ratio",
+)
+"""Ends of the diagnostics that sum up a repair and an edit."""
 MakePage = Callable[["Stored"], str]
 """Draws the figures of a finished job into its folder, and returns its page as Markdown."""
 
@@ -45,24 +61,28 @@ def publish(stored: "Stored", tracked: "Run", page: MakePage, *, anew: bool = Fa
     for line in read_history(stored.folder) if anew else ():
         stage, number = line.pop("stage"), line["epoch"]
         tracked.log_metrics(epoch_metrics(stage, Epoch(**line)), step=number)
-    summary = stored.summary
-    metrics = {f"test/{name}": value for name, value in summary["test"].items()}
-    metrics |= {f"best_valid/{name}": value for name, value in summary["valid"].items()}
-    for mask, values in summary["test_by_mask"].items():
-        metrics |= {f"test_{mask}/{name}": values[name] for name in ("recall@10", "ndcg@10")}
-    metrics |= {name: value for name, value in summary["diagnostics"].items() if value is not None}
-    tracked.log_metrics(metrics | {"best_epoch": summary["best_epoch"], "seconds": summary["seconds"]})
+    tracked.log_metrics(headline(stored.summary))
     tracked.log_files(stored.folder)
     tracked.set_tags({"mlflow.note.content": note})
 
 
 def epoch_metrics(stage: str, epoch: "Epoch") -> dict[str, float]:
-    """One epoch as flat metrics; the prior's carry its name."""
-    prefix = "" if stage == "backbone" else f"{stage}/"
-    losses = {f"{prefix}loss/{name}": value for name, value in epoch.losses.items()}
-    valid = {f"{prefix}valid/{name}": value for name, value in epoch.valid.items() if name.endswith("@10")}
-    seconds = {"train": epoch.train_seconds, "evaluation": epoch.evaluation_seconds}
-    return losses | valid | {f"{prefix}seconds/{name}": value for name, value in seconds.items()}
+    """One epoch as flat metrics, the rest is in the job's history.
+
+    MLflow's page of a run lists groups of charts by the alphabet, so it opens on "curve".
+    """
+    group = "curve" if stage == "backbone" else f"curve_{stage}"
+    valid = {f"{group}/valid {name}": epoch.valid[name] for name in CURVES if name in epoch.valid}
+    return valid | {f"{group}/loss {name}": value for name, value in epoch.losses.items()}
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers of a finished job that its run shows; ``metrics.csv`` has all."""
+    metrics = {f"test/{name}": summary["test"][name] for name in HEADLINE if name in summary["test"]}
+    metrics |= {f"valid/{name}": summary["valid"][name] for name in HEADLINE if name in summary["valid"]}
+    shown = {name: value for name, value in summary["diagnostics"].items() if name.endswith(DIAGNOSED)}
+    metrics |= {name: value for name, value in shown.items() if value is not None}
+    return metrics | {"job/best epoch": summary["best_epoch"], "job/seconds": summary["seconds"]}
 
 
 @contextmanager
@@ -94,14 +114,16 @@ def _dataset_info(data: "Dataset", source: str) -> Any:
 
 
 def flat_params(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as ``group.key`` -> value, without what says where."""
+    """The resolved configuration as ``group.key`` -> value, without what says where; ``group`` -> its class."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, node: Any) -> None:
         if isinstance(node, dict) and node:
             for key, value in node.items():
                 walk(f"{prefix}.{key}" if prefix else str(key), value)
-        elif prefix not in ("dataset.root", "training.device"):
+        elif prefix.endswith("._target_"):
+            flat[prefix.removesuffix("._target_")] = str(node).rpartition(".")[2]
+        elif not prefix.endswith("._partial_") and prefix not in ("dataset.root", "training.device"):
             flat[prefix] = node
 
     walk("", {key: value for key, value in plain_config(config).items() if key not in UNSCIENTIFIC})

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
 from trustmm.store.origin import across, origins
 from trustmm.store.sweep_folder import FinishedCell, varying_options
@@ -49,6 +50,31 @@ def pivot(rows: Sequence[FinishedCell]) -> Pivot:
     return Pivot(list(dict.fromkeys(line for line, _ in values)), axis, columns, values, letters, environments)
 
 
+@dataclass(frozen=True)
+class BestCell:
+    """The cell with the largest mean of a validation metric over seeds."""
+
+    name: str
+    metrics: Mapping[str, float]
+    """Its mean in validation and in test."""
+
+
+def best_cell(rows: Sequence[FinishedCell]) -> BestCell | None:
+    """What validation would choose among the cells of a sweep; None where there is only one."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row, axes in zip(rows, varying_options([row.cell for row in rows]), strict=True):
+        name = " ".join(f"{key}={value}" for key, value in axes.items() if key not in SEEDS)
+        found.setdefault(name, []).append(row.summary)
+    if len(found) < 2:
+        return None
+    means = {
+        name: {f"{split} {METRIC}": mean(one[split][METRIC] for one in cells) for split in ("valid", "test")}
+        for name, cells in found.items()
+    }
+    best = max(means, key=lambda name: means[name][f"valid {METRIC}"])
+    return BestCell(best, means[best])
+
+
 def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
     """Mean, standard deviation and number of seeds of every line, by step (a hundred times the value of the axis).
 
@@ -57,10 +83,10 @@ def metrics_of(table: Pivot) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     for (line, column), values in table.values.items():
         step = round(100 * float(column)) if table.axis else 0
-        name = "" if line == "all" else f"/{line}"
-        numbers = {f"mean {METRIC}{name}": mean(values), f"seeds{name}": float(len(values))}
+        name = line.replace("=", " ").replace(",", "")  # as a tracking store permits
+        numbers = {f"mean {METRIC}/{name}": mean(values), f"number of seeds/{name}": float(len(values))}
         if len(values) > 1:
-            numbers[f"sd {METRIC}{name}"] = stdev(values)
+            numbers[f"sd {METRIC}/{name}"] = stdev(values)
         found.setdefault(step, {}).update(numbers)
     return found
 

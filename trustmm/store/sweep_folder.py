@@ -9,6 +9,9 @@ from typing import Any
 from trustmm.store.files import atomic, locked, set_aside
 
 CELLS = "cells.csv"
+BOOKKEEPING = "bookkeeping"
+"""Folder of artefacts with what a sweep remembers for itself."""
+_BOOKS = frozenset({CELLS, "failed.csv", "multirun.yaml", "outcomes", "slurm"})
 STUDY = "study.md"
 """The page of a search, in its sweep's folder or one below."""
 
@@ -31,6 +34,20 @@ def write_failures(sweep_folder: Path, failed: Sequence[tuple[str, str, str, str
     with atomic(sweep_folder / "failed.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerows([("cell", "job_id", "status", "reason"), *failed])
+
+
+def published(sweep_folder: Path) -> dict[str, Path]:
+    """What a tracking store keeps of a sweep's folder, by name: tables and figures on top, bookkeeping in a folder.
+
+    Locks, reports (which are published by themselves), and links are left out.
+    """
+    found = {}
+    for path in sorted(sweep_folder.rglob("*")):
+        place = path.relative_to(sweep_folder)
+        if path.is_file() and not path.is_symlink() and path.suffix != ".lock" and place.parts[0] != "report":
+            name = place.as_posix()
+            found[f"{BOOKKEEPING}/{name}" if place.parts[0] in _BOOKS else name] = path
+    return found
 
 
 def read_cells(sweep_folder: Path) -> list[dict[str, str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from trustmm.tracking.mlflow_run import public
+from trustmm.store.sweep_folder import varying_options
+from trustmm.tracking.redact import public
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,10 @@ def cell_name(task: Task) -> str:
     """A cell as the user typed it, without what concerns Hydra."""
     own = (word for word in task.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/")))
     return public(" ".join(own))
+
+
+def short_names(tasks: Sequence[Task]) -> dict[int, str]:
+    """By number: what tells a cell from the others, or all of its overrides where nothing does."""
+    cells = [cell_name(task) for task in tasks]
+    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in varying_options(cells)]
+    return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}

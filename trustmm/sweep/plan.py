@@ -25,9 +25,16 @@ from trustmm.run.cell import Cell, build_cell, identity_facts, plain_config
 from trustmm.store.digest import digest
 from trustmm.store.identity import DataIdentity, changes, parts_of
 from trustmm.store.job_folder import read_result
-from trustmm.store.pivot import metrics_of, params_of, pivot
-from trustmm.store.sweep_folder import FinishedCell, read_cells, record_cell, varying_options, write_failures
-from trustmm.sweep.engine import Outcome, Task, cell_name
+from trustmm.store.pivot import best_cell, metrics_of, params_of, pivot
+from trustmm.store.sweep_folder import (
+    FinishedCell,
+    published,
+    read_cells,
+    record_cell,
+    varying_options,
+    write_failures,
+)
+from trustmm.sweep.engine import Outcome, Task, cell_name, short_names
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.redact import concealed, public
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
     from trustmm.dataset.data import Dataset
     from trustmm.store.job_folder import Stored
     from trustmm.store.pivot import Pivot
-    from trustmm.tracking.mlflow import NoTracking, Status
+    from trustmm.tracking.mlflow import Status, Tracking
     from trustmm.tracking.view import SweepSummary
 
 log = logging.getLogger(__name__)
@@ -76,11 +83,12 @@ class Sweep:
         self._planned: dict[int, _Planned] = {}
         self._identities: dict[str, DataIdentity] = {}
         self._data: dict[str, Dataset] = {}
-        self._parents: dict[NoTracking, str | None] = {}
+        self._parents: dict[Tracking, str | None] = {}
         self._outcomes: dict[int, Outcome] = {}
+        self._reused: set[str] = set()
 
     @property
-    def parents(self) -> "dict[NoTracking, str | None]":
+    def parents(self) -> "dict[Tracking, str | None]":
         """The parent run in each tracking store of the cells; for nearly all sweeps it is one."""
         return self._parents
 
@@ -98,16 +106,17 @@ class Sweep:
         cells = [self._build(words, first_number + place) for place, words in enumerate(overrides)]
         self._read_data(cells)
         self._open_parents(cells)
-        tasks, identities = [], []
-        for place, (cell, words) in enumerate(zip(cells, overrides, strict=True)):
-            facts = identity_facts(cell, self._identities[_data_key(cell)])
+        identities = [identity_facts(cell, self._identities[_data_key(cell)]) for cell in cells]
+        tasks = []
+        for place, (cell, words, facts) in enumerate(zip(cells, overrides, identities, strict=True)):
             job_id = facts["job_id"]
-            task = Task(first_number + place, tuple(words), job_id, cell.folder(job_id))
+            tasks.append(Task(first_number + place, tuple(words), job_id, cell.folder(job_id)))
+        labels = short_names([*(planned.task for planned in self._planned.values()), *tasks])
+        for task, cell, facts in zip(tasks, cells, identities, strict=True):
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
-            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts)
+            label = labels[task.number] if len(labels) > 1 else ""
+            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts, label)
             self._planned[task.number] = _Planned(cell, assignment)
-            tasks.append(task)
-            identities.append(facts)
         for line in changed_cells(self.folder, tasks, identities):
             log.info("%s", line)
         return tasks
@@ -140,6 +149,7 @@ class Sweep:
         run_id = cell.tracking.find(task.job_id)
         if run_id is None and self._parents[cell.tracking] is not None:
             return None
+        self._reused.add(task.job_id)
         return Outcome("FINISHED", "", run_id, stored.summary["valid"])
 
     def record(self, task: Task, outcome: Outcome) -> None:
@@ -166,29 +176,46 @@ class Sweep:
             table, note = self._summarise() if note is None else (None, note)
         except OSError as error:
             log.warning("the sweep's summary could not be written: %s", error)
-        note, links = note or "", []
-        for tracking, run_id in self._parents.items():
-            if run_id is not None:
-                links.append(tracking.show_sweep(run_id, self._summary(table)))
-                tracking.finish_parent(run_id, status, self.folder, note)
+        tracked = [(tracking, run_id) for tracking, run_id in self._parents.items() if run_id is not None]
+        summary = self._summary(table, note or "") if tracked else None
+        links = [tracking.finish_parent(run_id, status, summary) for tracking, run_id in tracked if summary is not None]
         say_end(self.folder, table, [link for link in links if link is not None])
 
-    def _summary(self, table: "Pivot | None") -> "SweepSummary":
+    def _summary(self, table: "Pivot | None", note: str) -> "SweepSummary":
         from trustmm.tracking.view import SweepSummary
 
         cells = [cell_name(planned.task) for planned in self._planned.values()]
         axes = list(varying_options(cells)[0]) if cells else []
-        return SweepSummary(axes, params_of(cells) if cells else {}, {} if table is None else metrics_of(table))
+        ends = [outcome.status for outcome in self._outcomes.values()]
+        metrics = {} if table is None else metrics_of(table)
+        counts = {"jobs": len(self._planned), "finished": ends.count("FINISHED"), "reused": self._num_reused}
+        counts |= {"failed": len(ends) - counts["finished"]}
+        metrics[0] = metrics.get(0, {}) | {f"number of jobs/{name}": float(value) for name, value in counts.items()}
+        chosen = best_cell(self._rows())
+        if chosen is not None:
+            metrics[0] |= {f"selected by validation/{name}": value for name, value in chosen.metrics.items()}
+        tags = {} if chosen is None else {"selected_by_validation": chosen.name}
+        params = params_of(cells) if cells else {}
+        return SweepSummary(axes, params, metrics, tags, published(self.folder), note)
+
+    @property
+    def _num_reused(self) -> int:
+        return sum(planned.task.job_id in self._reused for planned in self._planned.values())
+
+    def _rows(self) -> list[FinishedCell]:
+        """What has finished, in the order of the cells."""
+        ended = [(self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())]
+        stored = [(task, end, self.stored(task)) for task, end in ended if end.status == "FINISHED"]
+        return [
+            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
+        ]
 
     def _summarise(self) -> "tuple[Pivot | None, str]":
         """The files of the sweep's end; the table, and the same as Markdown."""
         done = {number: (self._planned[number].task, outcome) for number, outcome in sorted(self._outcomes.items())}
         failed = [(task, outcome) for task, outcome in done.values() if outcome.status != "FINISHED"]
         write_failures(self.folder, [(cell_name(task), task.job_id, end.status, end.reason) for task, end in failed])
-        stored = [(task, outcome, self.stored(task)) for task, outcome in done.values() if outcome.status == "FINISHED"]
-        rows = [
-            FinishedCell(cell_name(task), end.run_id, found.summary) for task, end, found in stored if found is not None
-        ]
+        rows = self._rows()
         if not rows:
             return None, ""
         return pivot(rows), self._page(self.folder, rows)

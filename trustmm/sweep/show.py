@@ -20,8 +20,7 @@ from rich.text import Text
 
 from trustmm.store.job_folder import Stored, last_epoch
 from trustmm.store.pivot import METRIC, Pivot
-from trustmm.store.sweep_folder import varying_options
-from trustmm.sweep.engine import Outcome, Task, cell_name
+from trustmm.sweep.engine import Outcome, Task, short_names
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 300.0
@@ -191,13 +190,6 @@ def outcome_table(table: Pivot) -> Table:
             cells.append(Text(text, style=style))
         shown.add_row(line, *cells)
     return shown
-
-
-def short_names(tasks: Sequence[Task]) -> dict[int, str]:
-    """By number: what tells a cell from the others, or all of its overrides where nothing does."""
-    cells = [cell_name(task) for task in tasks]
-    axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in varying_options(cells)]
-    return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}
 
 
 def failure_table(failed: Sequence[tuple[Task, Outcome]], names: dict[int, str]) -> Table:

@@ -46,6 +46,8 @@ class Assignment:
     sweep_folder: Path
     identity: "Mapping[str, Any]" = field(default_factory=dict)
     """The parts that the controller made the job's id of, to say which one differs here; see `identity_facts`."""
+    label: str = ""
+    """What tells the task from the others of its sweep, the name of its run; empty for a sweep of one."""
 
     @property
     def outcome_file(self) -> Path:
@@ -101,7 +103,7 @@ def _run(assignment: Assignment, page: "MakePage", on_run: "Callable[[str | None
     resolve_secrets()
     config = OmegaConf.create(assignment.config)
     assert isinstance(config, DictConfig)
-    cell = build_cell(config, assignment.choices)
+    cell = build_cell(config, assignment.choices, assignment.label)
     data = _read(cell, assignment, on_run)
     found = identity_facts(cell, data.identity)
     if found["job_id"] != assignment.task.job_id:

@@ -41,10 +41,31 @@ from trustmm.tracking.mlflow_run import (
 from trustmm.tracking.redact import public, short
 from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
 
-__all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "TrackingError"]
+__all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "Tracking", "TrackingError"]
 
 T = TypeVar("T")
 _STORE = re.compile(r"sqlite(\+pysqlite)?:///.+|https?://[^/].*|(postgresql|mysql|mssql)(\+\w+)?://[^/].*")
+
+
+def link_to_latest(uri: str, server: str) -> str | None:
+    """Address of the table of the newest sweep's jobs; None where there is none yet, or the store does not answer.
+
+    Args:
+        uri: of a database, or of a file.
+        server: address of the pages.
+    """
+    load()
+    file = database_file(uri)
+    if file is not None and not file.is_file():
+        return None
+
+    def newest() -> str | None:
+        client = connect(uri)
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        runs = client.search_runs(experiments, "tags.role = 'sweep'", max_results=1, order_by=["start_time DESC"])
+        return next((link_to_sweep(run.info.experiment_id, run.info.run_id, server) for run in runs), None)
+
+    return guard_of(uri).attempt("look for the newest sweep", newest)
 
 
 class TrackingError(RuntimeError):
@@ -52,8 +73,8 @@ class TrackingError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoTracking:
-    """Jobs leave only their own files; also the interface of every tracking."""
+class Tracking:
+    """Where the runs of jobs and sweeps are kept; what a subclass does not do is not kept."""
 
     uri: str = field(repr=False)
     experiment: str
@@ -65,11 +86,8 @@ class NoTracking:
         """Id of the parent run of a sweep, created or found again; None where nothing is kept."""
         return None
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
-        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
-
-    def show_sweep(self, run_id: str, summary: "SweepSummary") -> str | None:
-        """Give a parent run the numbers of its sweep; the address of a table of its jobs, if there is one."""
+    def finish_parent(self, run_id: str | None, status: Status, summary: SweepSummary) -> str | None:
+        """Set the status of a parent run and show what its sweep found; the address of a table of its jobs, if any."""
         return None
 
     @contextmanager
@@ -104,7 +122,12 @@ class NoTracking:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLflowTracking(NoTracking):
+class NoTracking(Tracking):
+    """Jobs leave only their own files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLflowTracking(Tracking):
     """Runs in an MLflow store: a database file, a database or a server.
 
     Processes that write to it should be started afresh (spawn, subprocess, Slurm), not forked from one that did.
@@ -166,28 +189,22 @@ class MLflowTracking(NoTracking):
         with self._start():
             return self._guard.demand(find_or_create)
 
-    def finish_parent(self, run_id: str | None, status: Status, artifacts: Path | None = None, note: str = "") -> None:
-        """Set the status of a parent run, log a folder of files with it, and show a Markdown text on its page."""
-        run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
-        if artifacts is not None:
-            run.log_files(artifacts)
-        if note:
-            run.set_tags({"mlflow.note.content": note})
-        run.finish(status)
-
-    def show_sweep(self, run_id: str, summary: SweepSummary) -> str | None:
+    def finish_parent(self, run_id: str | None, status: Status, summary: SweepSummary) -> str | None:
         """See the base class; the table's columns are a shared view, which this writes."""
-        run = MLflowRun(guard_of(self.uri), self._client, lambda client: run_id)
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
         run.log_new_params(summary.params)
+        run.set_tags({**summary.tags, "mlflow.note.content": summary.note} if summary.note else summary.tags)
         for step, metrics in summary.metrics.items():
             run.log_metrics(metrics, step=step)
+        run.log_named(summary.files)
+        run.finish(status)
 
         def share() -> str:
             client = self._client()
             experiment = self._experiment_id(client)
-            for key, value in view_of_sweep(run_id, summary.axes).items():
+            for key, value in view_of_sweep(str(run_id), summary.axes).items():
                 client.set_experiment_tag(experiment, key, value)
-            return link_to_sweep(experiment, run_id)
+            return link_to_sweep(experiment, str(run_id))
 
         return self._guard.attempt("share a view of the sweep", share)
 

@@ -153,6 +153,15 @@ class MLflowRun(Run):
         """Log every file below `folder` as an artefact."""
         self._attempt("log files", lambda client, run: client.log_artifacts(run, str(folder)))
 
+    def log_named(self, files: Mapping[str, Path]) -> None:
+        """Log files as artefacts of these names, whose last part is the file's own."""
+
+        def log(client: Any, run: str) -> None:
+            for name, path in files.items():
+                client.log_artifact(run, str(path), posixpath.dirname(name) or None)
+
+        self._attempt("log files", log)
+
     def log_text(self, text: str, file: str) -> None:
         """Log a text as an artefact."""
         self._attempt("log text", lambda client, run: client.log_text(run, text, file))

@@ -8,25 +8,32 @@ along, and an address can name that. Seen in MLflow 3.17.2 with headless Chromiu
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class SweepSummary:
     """What a sweep found, for its own run."""
 
-    axes: Sequence[str]
+    axes: Sequence[str] = ()
     """What varied: keys such as "corruption.eta", groups such as "rectifier", seeds."""
-    params: Mapping[str, str]
+    params: Mapping[str, str] = field(default_factory=dict)
     """What varied with its values, and what was fixed."""
-    metrics: Mapping[int, Mapping[str, float]]
+    metrics: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """Numbers by step; the page draws a curve over the steps."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What may change when the sweep goes on."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Files to keep, by their names there."""
+    note: str = ""
+    """Markdown for its page."""
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """An experiment of trainings, not of prompts."""
 SHARED_VIEW = "mlflow.sharedViewState."
-METRICS = ("test/recall_at_10", "test/ndcg_at_10", "best_valid/recall_at_10")
+METRICS = ("test/recall_at_10", "test/ndcg_at_10", "valid/recall_at_10")
 """Columns of every table of jobs, under the names that MLflow permits."""
 
 

@@ -1,4 +1,4 @@
-"""Figures appear where they apply, as PNG and SVG, and their labels do not overlap."""
+"""Figures appear where they apply, as PNG, SVG and PDF, and their labels do not overlap."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -95,10 +95,13 @@ def test_report_has_every_form_of_every_artefact(sweep: Sweep, tmp_path: Path) -
     names = {path.name for path in tmp_path.iterdir()}
     forms = {
         f"{name}.{form}"
-        for name in ("table2", "differences", "robustness", "cells", "claims")
+        for name in ("table2", "differences", "robustness", "cells", "claims_here")
         for form in ("md", "csv", "tex")
     }
-    assert forms | {"modality_curves.png", "modality_curves.svg", "report.md", "runs.csv"} <= names
+    assert forms | {f"modality_curves.{form}" for form in ("png", "svg", "pdf")} | {"report.md", "runs.csv"} <= names
+    assert "claims.md" not in names, "none of the paper's claims is measured"
+    assert "None of" not in (tmp_path / "report.md").read_text("utf-8"), "the same rules say something of these data"
+    assert b"/Type3" not in (tmp_path / "modality_curves.pdf").read_bytes()
     assert "![Robustness when features are wrong (Fig. 2)](modality_curves.png)" in (tmp_path / "report.md").read_text(
         "utf-8"
     )

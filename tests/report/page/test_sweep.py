@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trustmm.report.page.evidence import evidence_page
 from trustmm.report.page.sweep import draw, markdown, sweep_page, table_text
-from trustmm.store.pivot import metrics_of, params_of, pivot
+from trustmm.store.pivot import best_cell, metrics_of, params_of, pivot
 from trustmm.store.sweep_folder import FinishedCell, varying_options
 from trustmm.sweep.show import outcome_table
 
@@ -94,6 +94,25 @@ def test_figure_has_a_line_per_combination_with_a_dot_per_seed() -> None:
     assert dots == len(ROWS)
 
 
+def test_validation_chooses_the_cell_whose_test_is_shown() -> None:
+    rows = [
+        FinishedCell(
+            f"rectifier={name} seed={seed}", None, {"valid": {"recall@10": valid}, "test": {"recall@10": test}}
+        )
+        for name, seed, valid, test in (
+            ("none", 0, 0.1, 0.9),
+            ("none", 1, 0.2, 0.9),
+            ("mr", 0, 0.3, 0.4),
+            ("mr", 1, 0.1, 0.6),
+        )
+    ]
+    chosen = best_cell(rows)
+    assert chosen is not None
+    assert chosen.name == "rectifier=mr"
+    assert chosen.metrics == pytest.approx({"valid recall@10": 0.2, "test recall@10": 0.5})
+    assert best_cell(rows[:2]) is None
+
+
 def test_files_of_the_page_replace_planted_links_and_leave_what_they_lead_to(tmp_path: Path) -> None:
     folder, names = tmp_path / "sweep", ("summary.csv", "summary.png", "paths.png")
     folder.mkdir()
@@ -111,6 +130,6 @@ def test_numbers_of_a_sweep_lie_on_steps_of_per_cent_and_params_tell_varied_from
     cells = [f"dataset=tiny corruption.eta={eta} seed={seed}" for eta in ("0", "0.2") for seed in (0, 1)]
     numbers = metrics_of(pivot([row(cell, 0.1 * number) for number, cell in enumerate(cells)]))
     assert list(numbers) == [0, 20]
-    assert numbers[20]["mean recall@10"] == pytest.approx(0.25)
-    assert numbers[20]["seeds"] == 2
+    assert numbers[20]["mean recall@10/all"] == pytest.approx(0.25)
+    assert numbers[20]["number of seeds/all"] == 2
     assert params_of(cells) == {"varied/corruption.eta": "0, 0.2", "varied/seed": "0, 1", "fixed": "dataset=tiny"}

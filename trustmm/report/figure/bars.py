@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from trustmm.report.figure.line import LABELS, METRIC_NAMES, SMALL, Drawing, draw_differences, set_title, style
+from trustmm.report.figure.line import METRIC_NAMES, SMALL, Drawing, draw_differences, set_title, style
 from trustmm.report.runs.cells import CONTENT_FREE, axes_of, describe, key_of, pairs, plain, spread
-from trustmm.report.runs.order import in_order
+from trustmm.report.runs.order import LABELS, in_order
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import seeds_fact
 from trustmm.report.table.study import HEADLINE

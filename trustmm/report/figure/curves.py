@@ -14,7 +14,6 @@ from trustmm.report.figure.line import (
     BAND_TEXT,
     ETA,
     ETA_E,
-    LABELS,
     METRIC_NAMES,
     SMALL,
     Drawing,
@@ -27,7 +26,7 @@ from trustmm.report.figure.line import (
     tidy,
 )
 from trustmm.report.runs.cells import CONTENT_FREE, Pair, axes_of, key_of, pairs, plain, spread, spread_clean
-from trustmm.report.runs.order import in_order, sort_key
+from trustmm.report.runs.order import LABELS, in_order, sort_key
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import seeds_fact
 from trustmm.report.table.study import HEADLINE

@@ -5,6 +5,7 @@ Every line has its own colour, marker and dash.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -12,12 +13,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustmm.report.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from trustmm.report.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from trustmm.report.runs.cells import Pair, describe, plain
+from trustmm.report.runs.studies import STUDY
 from trustmm.statistics.seeds import over_seeds
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "trustmm"  # equal figures are equal files
+matplotlib.rcParams["pdf.fonttype"] = 42  # whole TrueType fonts: publishers refuse type 3
 LONG, SHORT, MIXED = (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2))
 Look = tuple[str, str, Any]
 """Colour, marker, dash."""
@@ -29,25 +32,19 @@ STYLES: Mapping[str, Look] = {
     "train_only": (RED, "^", LONG),
     "graph_only": (BLUE, "D", SHORT),
     "both": (PURPLE, "s", MIXED),
+    "smooth": (SKY, "v", SHORT),
+    "trust": (PURPLE, "P", MIXED),
+    "oracle": (RED, "X", LONG),
 }
 """Look of every known value; others get the next in turn."""
-LABELS = {
-    "none": "base",
-    "mr": "+MR",
-    "mr_row_norm": "w/o Sinkhorn",
-    "mr_all_pairs": "w/o small loss",
-    "smooth": "smoothing alone",
-    "trust": "+trust",
-    "oracle": "knows the truth",
-    "train_only": "train only",
-    "graph_only": "graph only",
-}
 ETA, ETA_E = "corruption.eta", "corruption.eta_e"
 AXIS_NAMES = {ETA: "share of items with wrong features, η", ETA_E: "interaction noise, η$_e$"}
 METRIC_NAMES = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 BAND_FROM = 3
 """Fewest seeds with a band; with two seeds the t interval is too wide to be useful."""
 BAND_TEXT = "Line: mean over seeds; band: 95% t interval of the mean (three seeds or more); dashes: single seeds."
+TITLE = 38
+"""Characters of a title that are no wider than a panel."""
 SMALL = 8
 """Size of text beside the axes."""
 
@@ -112,10 +109,11 @@ def tidy(axis: Axes) -> None:
 
 def set_title(axis: Axes, values: Mapping[str, Any]) -> None:
     """What tells a panel apart: its data, backbone, operation; other options on a line of their own."""
-    known = ("dataset", "backbone", "edit.op", "corruption.kind")
+    known = (STUDY, "dataset", "backbone", "edit.op", "corruption.kind")
     head = ", ".join(plain(values[key]) for key in known if key in values and plain(values[key]))
     rest = {key: value for key, value in values.items() if key not in known and plain(value)}
-    axis.set_title(head + (f"\n{describe(rest)}" if rest else ""), fontsize=9)
+    lines = [head, *([describe(rest)] if rest else [])]
+    axis.set_title("\n".join(part for line in lines for part in wrap(line, TITLE)), fontsize=9)
 
 
 def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:

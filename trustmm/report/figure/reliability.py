@@ -3,11 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trustmm.report.figure.line import BLUE, ETA, GREY, ORANGE, SMALL, Drawing, tidy
+from trustmm.report.figure.line import ETA, GREY, SMALL, Drawing, tidy
+from trustmm.report.palette import IN_TURN
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import seeds_fact
 
-COLOURS = (BLUE, ORANGE, "#44aa77", "#aa4488", "#888833", "#333333")
 LEAST_ITEMS = 20
 """Items of a tenth, in all seeds, that give a point."""
 
@@ -22,7 +22,7 @@ def reliability_diagram(runs: Runs) -> Drawing | None:
     figure = Figure(figsize=(3.4 * len(modalities), 3.4), layout="constrained", dpi=150)
     for axis, modality in zip(figure.subplots(1, len(modalities), squeeze=False)[0], modalities, strict=True):
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-        for colour, (eta, rows) in zip(COLOURS, table.groupby(ETA), strict=False):
+        for colour, (eta, rows) in zip(IN_TURN, table.groupby(ETA), strict=False):
             points = _points(rows, modality)
             axis.plot(
                 [said for said, _ in points], [true for _, true in points], "o-", color=colour, label=f"eta {eta:g}"
@@ -30,7 +30,7 @@ def reliability_diagram(runs: Runs) -> Drawing | None:
         axis.set_title(modality, fontsize=9)
         axis.set_xlabel("predicted probability of being wrong", fontsize=SMALL)
         axis.set_ylabel("observed share that is wrong", fontsize=SMALL)
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, frameon=False, fontsize=7)
         tidy(axis)
     caption = (
         "Rectifier trust. Items with training edges in tenths of their probability of being wrong, those of all seeds "

@@ -11,7 +11,6 @@ from trustmm.report.figure.line import (
     BLUE,
     ETA,
     GREY,
-    LABELS,
     LONG,
     ORANGE,
     SHORT,
@@ -22,7 +21,7 @@ from trustmm.report.figure.line import (
     tidy,
 )
 from trustmm.report.runs.cells import axes_of
-from trustmm.report.runs.order import in_order
+from trustmm.report.runs.order import LABELS, in_order
 from trustmm.report.runs.read import Runs
 from trustmm.report.table.caption import seeds_fact
 
@@ -65,6 +64,9 @@ def repair_curves(runs: Runs) -> Drawing | None:
             axis.set_title(f"{modality}: {title}", fontsize=9)
     for axis in grid[-1]:
         axis.set_xlabel(AXIS_NAMES[ETA], fontsize=SMALL)
+        axis.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3, frameon=False, fontsize=7, columnspacing=1
+        )
     caption = (
         f"Rectifier {LABELS.get(drawn, drawn)}; wrong and right: items with and without permuted features. Line: mean "
         f"over seeds; band: 95% t interval (three seeds or more). {seeds_fact(table)}"
@@ -82,5 +84,4 @@ def _panel(axis: Axes, rows: pd.DataFrame, modality: str, lines: Mapping[str, tu
     axis.set_ylim(-0.05, 1.05)
     etas = sorted(rows[ETA].unique())
     axis.set_xticks(etas, [f"{eta:g}" for eta in etas])
-    axis.legend(frameon=False, fontsize=7)
     tidy(axis)

@@ -1,5 +1,7 @@
 """Table and figures of one job, for its folder and its page in the tracking store."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +13,15 @@ from trustmm.store.files import atomic
 from trustmm.store.job_folder import Stored, read_history
 
 matplotlib.use("Agg")
+METRICS = "metrics.csv"
 GROUPS = ("touched", "untouched", "cold")
 
 
 def job_page(stored: Stored) -> str:
-    """Draw the figures of a finished job into its folder; its page as Markdown."""
+    """Draw the figures of a finished job and write all its numbers into its folder; its page as Markdown."""
     draw_job(stored, read_history(stored.folder))
+    with atomic(stored.folder / METRICS) as path:
+        path.write_text(metrics_text(stored.summary), encoding="utf-8")
     return describe_job(stored)
 
 
@@ -27,7 +32,19 @@ def describe_job(stored: Stored) -> str:
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {split} | {' | '.join(f'{row[name]:.4f}' for name in names)} |" for split, row in rows.items()]
     facts = f"{stored.summary['evaluated_users']} users, best epoch {stored.summary['best_epoch']}"
-    return "\n".join([*lines, "", f"{facts}; figures and per-user values are under Artifacts."])
+    return "\n".join([*lines, "", f"{facts}; figures, all numbers ({METRICS}) and per-user values: Artifacts."])
+
+
+def metrics_text(summary: Mapping[str, Any]) -> str:
+    """Every number of a job as CSV: part, metric, value."""
+    parts = {split: summary[split] for split in ("test", "valid")}
+    parts |= {f"test, {mask}": values for mask, values in summary["test_by_mask"].items()}
+    parts |= {"diagnostics": summary["diagnostics"]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("part", "metric", "value"))
+    writer.writerows((part, name, value) for part, values in parts.items() for name, value in values.items())
+    return text.getvalue()
 
 
 def draw_job(stored: Stored, history: Sequence[Mapping[str, Any]]) -> None:
@@ -52,7 +69,9 @@ def _history(epochs: Sequence[Mapping[str, Any]], stored: Stored) -> Figure:
     loss.legend(frameon=False)
     valid.plot(number, [epoch["valid"]["recall@10"] for epoch in epochs], color=BLUE)
     valid.axvline(stored.summary["best_epoch"], color=GREY, linewidth=0.8)
-    valid.annotate(f" best, epoch {stored.summary['best_epoch']}", (stored.summary["best_epoch"], 0), color=GREY)
+    best = stored.summary["best_epoch"]
+    side, text = ("left", f" best, epoch {best}") if best < number[-1] / 2 else ("right", f"best, epoch {best} ")
+    valid.annotate(text, (best, 0), color=GREY, ha=side, va="bottom")
     valid.set(xlabel="epoch", ylabel="validation Recall@10", ylim=(0, None))
     return figure
 

@@ -10,9 +10,11 @@ import pandas as pd
 
 from trustmm.report.runs.order import sort_key
 from trustmm.report.runs.read import CHOICES, Failure, Runs, options_in
+from trustmm.report.runs.studies import STUDY
 from trustmm.statistics.seeds import Interval, over_seeds
 
 AXES = (
+    STUDY,
     "dataset",
     "backbone",
     "corruption.kind",
@@ -27,18 +29,19 @@ AXES = (
 """Axes in the order that a table lists them; others follow."""
 
 
-KINDS = frozenset({"corruption.kind", "corruption.edge_kind"})
+KINDS = frozenset({"corruption.kind", "corruption.joint", "corruption.edge_kind"})
 """Of damage: they mean nothing where there is none."""
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
     """Options that vary, seeds left out.
 
-    An option of one choice (``backbone.k``) is an axis if it varies while dataset, backbone, rectifier and edit stay.
+    An option of one choice (``backbone.k``) is an axis if it varies while study, dataset, backbone, rectifier and edit
+    stay.
     """
     if not len(table):
         return []
-    choices = [key for key in CHOICES if table[key].nunique() > 1]
+    choices = [key for key in (STUDY, *CHOICES) if key in table and table[key].nunique() > 1]
     others = [key for key in options_in(table) if key not in CHOICES and _varies(table, key)]
     others += ["corruption.seed"] if draw_of(table) == "crossed" else []
     found = [*choices, *others]
@@ -49,7 +52,7 @@ def _varies(table: pd.DataFrame, key: str) -> bool:
     """None beside a value is a difference, but for the kind of a damage."""
     if key == "corruption.eta_of":
         return bool(table[key].nunique(dropna=False) > 1)
-    same = [*CHOICES, *(name for name in ("edit.op",) if name != key and name in table)]  # an operation has its own
+    same = [*CHOICES, *(name for name in (STUDY, "edit.op") if name != key and name in table)]  # each has its own
     return bool((table.groupby(same, dropna=False)[key].nunique(dropna=key in KINDS) > 1).any())
 
 

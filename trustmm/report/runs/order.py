@@ -18,6 +18,18 @@ ORDER = (
     "complete",
     "prune",
 )
+LABELS = {
+    "none": "base",
+    "mr": "+MR",
+    "mr_row_norm": "w/o Sinkhorn",
+    "mr_all_pairs": "w/o small loss",
+    "smooth": "smoothing alone",
+    "trust": "+trust",
+    "oracle": "knows the truth",
+    "train_only": "train only",
+    "graph_only": "graph only",
+}
+"""Words of the paper for options."""
 KINDS = ("permute", "swap_similar", "replace", "shift", "normal", "constant", "missing")
 BACKBONES = ("bpr", "lightgcn", "vbpr", "lattice", "mgcn", "freedom", "smore")
 

@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,6 +36,8 @@ class Plan:
     """Where the jobs may lie."""
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Choices and options of a cell that does not override them."""
+    command: str = ""
+    """As typed in a shell; empty where it is not known."""
 
     def values(self, cell: str) -> dict[str, str]:
         """Options of a cell as text."""
@@ -82,7 +85,18 @@ def _plan(config: Any) -> Plan:
     name = str(hydra.job.config_name or "")
     outputs = Path(str(config.get("output_dir", "outputs")))
     places = [Path(str(hydra.runtime.cwd)) / outputs, Path.cwd() / outputs]
-    return Plan("" if name == "config" else name, _cells(hydra), places, _defaults(config))
+    typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # "${seed}" as it stands
+    command = shlex.join(["trustmm", "-m", *_template(hydra), *typed])
+    return Plan("" if name == "config" else name, _cells(hydra), places, _defaults(config), command)
+
+
+def _template(hydra: DictConfig) -> list[str]:
+    """The words that name a template, and where it lies."""
+    name = str(hydra.job.config_name or "config")
+    sources = hydra.runtime.get("config_sources") or []
+    folders = [str(source.path) for source in sources if source.get("provider") == "command-line"]
+    given = [word for folder in folders for word in ("--config-dir", folder)]
+    return [] if name == "config" else [*given, "--config-name", name]
 
 
 def same_cell(left: str, right: str) -> bool:

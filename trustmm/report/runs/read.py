@@ -67,6 +67,8 @@ class Runs:
     """Sweeps that a sampler drew: a cell has one seed, and no grid."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Tracking store by parent run."""
+    commands: Sequence[str] = ()
+    """That made the sweeps, where they are known."""
 
     @property
     def of_sweeps(self) -> Mapping[str, pd.DataFrame]:
@@ -105,6 +107,7 @@ def combine(parts: Sequence[Runs]) -> Runs:
         [source for part in parts for source in part.sources],
         [search for part in parts for search in part.searches],
         {run: uri for part in parts for run, uri in part.parents.items()},
+        list(dict.fromkeys(command for part in parts for command in part.commands)),
     )
     return _newest(runs) if len(table) else runs
 
@@ -174,7 +177,10 @@ def _read_folder(folder: Path) -> Runs:
     never = [Failure(cell, "ABSENT", "never recorded", plan.values(cell)) for cell in absent if matched]
     names = [plan.name] if plan.name else []
     searches = [str(folder)] if any(folder.rglob(STUDY)) else []
-    return Runs(pd.DataFrame(rows), failures, never, (), others if matched else (), names, [str(folder)], searches)
+    commands = [plan.command] if plan.command else []
+    unplanned = others if matched else ()
+    table, sources = pd.DataFrame(rows), [str(folder)]
+    return Runs(table, failures, never, (), unplanned, names, sources, searches, commands=commands)
 
 
 def _failed(folder: Path, plan: Plan) -> list[Failure]:
@@ -240,6 +246,7 @@ def row(path: Path) -> dict[str, Any]:
     if str(options["corruption"].get("_target_", "trustmm.")).startswith("trustmm."):
         damaged = bool(options["corruption"]["eta"] or eta_of)
         named["corruption.kind"] = flat.get("corruption.kind", "permute") if damaged else None
+        named["corruption.joint"] = flat.get("corruption.joint", False) if damaged else None
     else:
         named["corruption.kind"] = label_of(summary, "corruption")
     named = {"corruption.eta": None, "corruption.eta_e": 0} | named

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from trustmm.report.runs.cells import axes_of, draw_of, gaps, key_of, name_cell
-from trustmm.report.runs.read import Runs
+from trustmm.report.runs.read import Runs, options_in
+from trustmm.report.runs.studies import legend_of_studies
 from trustmm.report.table.environment import legend
 from trustmm.store.sweep_folder import STUDY
 
@@ -59,6 +60,7 @@ def provenance(runs: Runs) -> list[str]:
     lines = [f"Read from {', '.join(runs.sources) or 'nowhere'}: {_count(len(table), 'finished job')}."]
     if len(table):
         lines += [caption_facts(runs)]
+    lines += _list("Studies, and the options that only tell them apart", legend_of_studies(table, options_in(table)))
     lines += _list(
         "Failed", [f"`{name_cell(cell, axes)}`: {cell.status}, {_reason(cell.reason)}" for cell in runs.failures]
     )

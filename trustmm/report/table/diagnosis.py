@@ -1,5 +1,8 @@
 """What stands beside a gain or a loss to explain it: the repair itself, and how well an edit's prior is aligned."""
 
+from collections.abc import Iterable
+from math import isnan
+
 import pandas as pd
 
 from trustmm.report.runs.cells import axes_of, key_of, pairs, plain
@@ -52,9 +55,10 @@ def repair_table(runs: Runs) -> Table:
     rows = []
     for _, part in table.groupby(key_of(table, axes), sort=False):
         for modality in sorted({name.split("/")[1] for name in names}):
-            means = _repair_means(part, modality)
-            if means:
-                rows.append([*(plain(part.iloc[0][axis]) for axis in axes), modality, *means])
+            means = repair_means(part, modality, REPAIR)
+            if not all(map(isnan, means.values())):
+                numbers = [Number(mean, 3 if name == "brier" else 2) for name, mean in means.items()]
+                rows.append([*(plain(part.iloc[0][axis]) for axis in axes), modality, *numbers])
     caption = (
         "Mean over seeds. Touched: items whose features were corrupted; cosine to the clean feature before and after "
         "the repair; Brier: mean squared error of the probability of being wrong; "
@@ -64,12 +68,10 @@ def repair_table(runs: Runs) -> Table:
     return Table("repair", "The repair itself", [*axes, "modality", *REPAIR.values()], rows, caption)
 
 
-def _repair_means(rows: pd.DataFrame, modality: str) -> list[Number]:
+def repair_means(rows: pd.DataFrame, modality: str, names: Iterable[str]) -> dict[str, float]:
+    """Means of these diagnostics of one modality over the jobs of a cell; NaN for one that no job has."""
     once = rows.drop_duplicates(["seed", "backbone"])
-    found = {name: once.get(f"diagnostics/{modality}/{name}") for name in REPAIR}
-    if all(values is None or values.isna().all() for values in found.values()):
-        return []
-    return [Number(_mean_of(values), 3 if name == "brier" else 2) for name, values in found.items()]
+    return {name: _mean_of(once.get(f"diagnostics/{modality}/{name}")) for name in names}
 
 
 def alignment_table(runs: Runs) -> Table:

@@ -1,4 +1,4 @@
-"""A table in three forms: Markdown for reading, CSV for computing, LaTeX for a paper."""
+"""A table as Markdown for reading and as CSV for computing; `trustmm.report.table.latex` sets it for a paper."""
 
 import csv
 import io
@@ -53,21 +53,6 @@ class Table:
         writer.writerows([[_raw(value) for value in row] for row in self.rows])
         return text.getvalue()
 
-    def latex(self) -> str:
-        """As a LaTeX table for the package booktabs."""
-        numeric = [all(isinstance(row[place], Number) or not row[place] for row in self.rows) for place in self._places]
-        layout = "".join("r" if right else "l" for right in numeric)
-        lines = [" & ".join(_latex(value) for value in row) + r" \\" for row in self.rows]
-        caption = escape(" ".join([f"{self.title.rstrip('.')}.", self.caption.replace("**", ""), *self.notes]).strip())
-        head = " & ".join(escape(column) for column in self.columns) + r" \\"
-        start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{self.name}}}"]
-        body = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", head, r"\midrule", *lines, r"\bottomrule"]
-        return "\n".join([*start, *body, r"\end{tabular}", r"\end{table}", ""])
-
-    @property
-    def _places(self) -> range:
-        return range(len(self.columns))
-
 
 def _markdown(value: Any) -> str:
     text = str(value).replace("|", r"\|")
@@ -78,21 +63,6 @@ def _raw(value: Any) -> Any:
     if isinstance(value, Number):
         return repr(float(value.value)) if math.isfinite(value.value) else ""
     return value
-
-
-def _latex(value: Any) -> str:
-    text = escape(str(value))
-    return rf"\textbf{{{text}}}" if isinstance(value, Number) and value.bold and text else text
-
-
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_SPECIAL |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-_SPECIAL |= {"<": r"$<$", ">": r"$>$", "η": r"$\eta$", "±": r"$\pm$"}
-
-
-def escape(text: str) -> str:
-    """Text with LaTeX's own signs made harmless."""
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
 
 
 def interval_text(interval: Interval, digits: int = 4) -> str:
