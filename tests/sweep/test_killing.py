@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.processes import descendants
 from trustmm.tracking.mlflow_run import connect
 
 COMMAND = (
@@ -36,14 +37,6 @@ def start(folder: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, text=True, start_new_session=True)
 
 
-def below(pid: int) -> list[int]:
-    """Children of a process."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
 def has_lock(pid: int) -> bool:
     return any(line.split()[4] == str(pid) for line in Path("/proc/locks").read_text().splitlines())
 
@@ -51,9 +44,9 @@ def has_lock(pid: int) -> bool:
 MOMENTS: dict[str, Callable[[int, Path], bool]] = {
     "imports": lambda pid, folder: True,
     "first lock": lambda pid, folder: has_lock(pid),
-    "database being made": lambda pid, folder: any(folder.glob("mlflow.db.partial*")) or bool(below(pid)),
-    "fork server": lambda pid, folder: bool(below(pid)),
-    "jobs": lambda pid, folder: any(below(child) for child in below(pid)),
+    "database being made": lambda pid, folder: any(folder.glob("mlflow.db.partial*")) or bool(descendants(pid)),
+    "fork server": lambda pid, folder: bool(descendants(pid)),
+    "jobs": lambda pid, folder: any(descendants(child) for child in descendants(pid)),
 }
 """How far a command has come; each of the later ones includes those before."""
 
@@ -67,8 +60,8 @@ def kill_one(sweep: subprocess.Popen[str], folder: Path, draw: random.Random) ->
     if sweep.poll() is not None:
         return "ended"
     when = [name for name, reached in MOMENTS.items() if reached(sweep.pid, folder)][-1]
-    targets = [*below(sweep.pid), *(pid for child in below(sweep.pid) for pid in below(child))]
-    target = draw.choice(["controller", "Ctrl-C", *(["below"] if targets else [])])
+    targets = descendants(sweep.pid)
+    target = draw.choice(["controller", "Ctrl-C", *(["below", "below"] if targets else [])])
     try:
         if target == "Ctrl-C":
             os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
