@@ -68,7 +68,7 @@ def kill_one(sweep: subprocess.Popen[str], folder: Path, draw: random.Random) ->
         return "ended"
     when = [name for name, reached in MOMENTS.items() if reached(sweep.pid, folder)][-1]
     targets = [*below(sweep.pid), *(pid for child in below(sweep.pid) for pid in below(child))]
-    target = draw.choice(["controller", "Ctrl-C", *(["below"] if targets else [])])
+    target = draw.choice(["controller", "Ctrl-C", *(["below", "below"] if targets else [])])
     try:
         if target == "Ctrl-C":
             os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
