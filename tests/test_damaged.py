@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.test_files import EPOCH
 from trustmm.cli.winner import write_winners
 from trustmm.report.runs.read import read_sweeps
 from trustmm.store.job_folder import read_history, read_result, record_history
@@ -144,10 +145,29 @@ def test_what_is_written_after_the_damage_is_whole(damage: str, swept: Path) -> 
     folder = job_of(swept)
     for path in (folder / "history.jsonl", sweep_of(swept) / "cells.csv"):
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    record_history(folder)("backbone", {"epoch": 0})
+    record_history(folder)("backbone", EPOCH)
     record_cell(sweep_of(swept), "seed=9", "abc", None)
-    assert read_history(folder)[-1] == {"stage": "backbone", "epoch": 0}
+    assert read_history(folder)[-1] == {"stage": "backbone", **EPOCH}
     assert read_cells(sweep_of(swept))[-1]["cell"] == "seed=9"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({key: value} for key in EPOCH for value in (None, "x", [1])),
+        *({key: {"a": "x"}} for key in ("losses", "valid")),
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_no_epoch_is_damage_too(wrong: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever reads an epoch may rely on its parts: publishing a finished job, its figures, the Python API."""
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps({"stage": "backbone", **EPOCH}) + "\n")
+    assert len(read_history(tmp_path)) == 1
+    path.write_text(json.dumps({"stage": "backbone", **EPOCH, **wrong}) + "\n")
+    assert read_history(tmp_path) == []
+    assert path.with_name("history.jsonl.damaged").exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -165,3 +165,22 @@ def test_publishing_survives_pictures_that_cannot_be_written(
     publish(Stored(tmp_path, summary), Kept(), page.job_page)
     assert "test/recall@10" in Kept.logged
     assert "the job is finished, but its figures could not be drawn" in caplog.text
+
+
+def test_a_job_whose_server_was_away_is_published_with_its_epochs_by_the_next_command(tmp_path: Path) -> None:
+    from trustmm.store.job_folder import Stored
+    from trustmm.tracking.mlflow_run import Run
+
+    class Kept(Run):
+        kept = True
+        logged: list[tuple[str, int | None]] = []
+
+        def log_metrics(self, metrics, step=None):
+            self.logged += [(name, step) for name in metrics]
+
+    for number in (0, 1):
+        record_history(tmp_path)("backbone", EPOCH | {"epoch": number, "losses": {"bpr": 0.5}})
+    summary = {"test": {}, "valid": {}, "test_by_mask": {}, "diagnostics": {}, "best_epoch": 0, "seconds": 1.0}
+    publish(Stored(tmp_path, summary), Kept(), lambda stored: "", anew=True)
+    losses = [step for name, step in Kept.logged if name.endswith("bpr")]
+    assert losses == [0, 1]

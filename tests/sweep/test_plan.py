@@ -1,16 +1,21 @@
 """A repeated sweep says why finished cells are other jobs now."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from tests.report.conftest import make_summary
 from trustmm.store.identity import PARTS
 from trustmm.store.job_folder import write_result
 from trustmm.store.sweep_folder import record_cell
+from trustmm.sweep import plan
 from trustmm.sweep.engine import Task
-from trustmm.sweep.plan import _changed_since, changed_cells
+from trustmm.sweep.plan import Sweep, _changed_since, changed_cells
+from trustmm.tracking.mlflow import NoTracking
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,24 @@ def test_why_finished_cells_run_again_is_one_line_with_both_values(
     assert _changed_since(tasks[0], "gone", facts | change) == ""
     same = [Task(0, ("seed=0",), make_summary(0.1, {"seed": 0})["job_id"], outputs / "x")]
     assert changed_cells(folder, same, [facts]) == []
+
+
+def test_a_full_disk_at_the_end_closes_the_run_of_the_sweep_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[str] = []
+
+    class Kept(NoTracking):
+        def finish_parent(self, run_id: str | None, status: str, summary: Any) -> str | None:
+            closed.append(f"{run_id} {status}")
+            return None
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "failed.csv"))
+
+    monkeypatch.setattr(plan, "write_failures", full)
+    sweep = Sweep(lambda words: DictConfig({}), tmp_path, lambda *arguments, **options: "")
+    sweep.parents[Kept(uri="x", experiment="x")] = "run"
+    sweep.finish("FINISHED")
+    assert closed == ["run FINISHED"]
+    assert f"No space left on device: '{tmp_path / 'failed.csv'}'" in caplog.text

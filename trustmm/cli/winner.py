@@ -119,7 +119,9 @@ def _read_study(path: Path) -> dict[str, Any]:
             _allow(names, r"\w[\w./-]*")
             _allow([best["choices"][group] for group in CHOSEN], r"\w[\w-]*")
             _allow([key.lstrip("+") for key in best["params"]], KEY)
-            _allow([value for value in best["params"].values() if not isinstance(value, bool | int | float)], r"[^$\n\r]*")
+            _allow(
+                [value for value in best["params"].values() if not isinstance(value, bool | int | float)], r"[^$\n\r]*"
+            )
             _allow([*best["overrides"], str(best["trial"])], r"[^\n\r]*")
             _allow(best["values"], METRIC)
             best["values"] = {name: float(value) for name, value in best["values"].items()}

@@ -140,13 +140,32 @@ def record_history(folder: Path) -> Callable[[str, Mapping[str, Any]], None]:
     return record
 
 
+EPOCH: Mapping[str, type | tuple[type, ...]] = {
+    "stage": str,
+    "epoch": int,
+    "losses": dict,
+    "valid": dict,
+    "best": bool,
+    "train_seconds": (int, float),
+    "evaluation_seconds": (int, float),
+}
+"""The entries of a line of ``history.jsonl``, and their types."""
+
+
+def _is_epoch(line: Any) -> bool:
+    if not (isinstance(line, dict) and line.keys() == EPOCH.keys()):
+        return False
+    fits = all(isinstance(line[key], kind) for key, kind in EPOCH.items())
+    return fits and all(isinstance(value, int | float) for part in ("losses", "valid") for value in line[part].values())
+
+
 def read_history(folder: Path) -> list[dict[str, Any]]:
     """The lines of a history, without a truncated last one; a damaged file is renamed, a missing one is empty."""
     path = folder / HISTORY
     try:
         lines = path.read_bytes().splitlines(keepends=True)
         epochs = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        if all(isinstance(each, dict) and isinstance(each.get("stage"), str) and "epoch" in each for each in epochs):
+        if all(map(_is_epoch, epochs)):
             return epochs
         why = "a line is not an epoch"
     except FileNotFoundError:
