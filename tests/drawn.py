@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trustmm.corruption.kinds import REPLACEMENTS
+from trustmm.corruption.kinds import replacement
 from trustmm.dataset.synthetic import SyntheticDataset
 from trustmm.exact import bell
 from trustmm.seeding import stream
@@ -17,6 +17,7 @@ from trustmm.store.digest import digest
 
 COMMON = {
     "categories": False,
+    "frames": {},
     "taste_dim": 16,
     "num_groups": 50,
     "spread": 0.1,
@@ -31,6 +32,7 @@ DATA = {
     "seed 16": {"content": 0.5, "seed": 16},
     "narrow": {"taste_dim": 1, "content": 0.5, "seed": 0, "num_users": 333, "num_interactions": 3001},
     "wide": {"taste_dim": 301, "content": 0.7, "seed": 3, "num_users": 333, "num_items": 601, "num_interactions": 3001},
+    "frames": {"content": 0.5, "seed": 0, "frames": {"visual": 5}},
     "no taste": {"sharpness": 0.0, "popularity": 0.0, "content": 0.5, "seed": 4},
 }
 SIZE = {"num_users": 2000, "num_items": 1000, "num_interactions": 14000, "modalities": {"visual": 64, "textual": 32}}
@@ -44,7 +46,7 @@ def clusters() -> dict[str, str]:
         "signs": rng.integers(-1, 2, (3000, 33)),
         "tenths": 0.1 * rng.integers(1, 4, (3000, 301)),
     }
-    chosen, kind = np.arange(0, 3000, 2), REPLACEMENTS["swap_similar"]
+    chosen, kind = np.arange(0, 3000, 2), replacement("swap_similar")
     return {name: digest(kind(row.astype(np.float32), chosen, stream(1, name))) for name, row in rows.items()}
 
 

@@ -220,7 +220,7 @@ def check_fit(job: Job, data: Dataset) -> None:
                 f"dataset {data.name!r} has nothing to evaluate: none of its {len(pairs)} {split} pairs belongs to a "
                 "user with training items"
             )
-    job.corruption.check_fit(data.features)
+    job.corruption.check_fit(data)
     job.rectifier.check_fit(data.num_items)
     backbone.check_fit(sorted(data.features), **job.backbone.keywords)
 

@@ -156,9 +156,9 @@ class RectifierContract(StageContract):
     def repair(self, rectifier: Rectifier, train: TrainData) -> TrainData:
         """The data after it, without a cache."""
         eta = dict.fromkeys(train.features, 0.2)
-        known = {"touched": {name: np.zeros(train.num_items, dtype=bool) for name in train.features}}
-        told = known if rectifier.oracle else {}
-        return rectifier(train, toy_prior, eta=eta, seed=0, cache=Cache(None), device=CPU, **told)[0]
+        nothing = {name: np.zeros(train.num_items, dtype=bool) for name in train.features}
+        known = {"touched": nothing} if rectifier.oracle else {}
+        return rectifier(train, toy_prior, eta=eta, seed=0, cache=Cache(None), device=CPU, **known)[0]
 
     def test_features_keep_their_shape_and_are_finite(self) -> None:
         """Edges stay: a rectifier changes only features."""

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
 
 from trustmm.study.evidence_options import EvidenceOptions
+from trustmm.study.sweeper import StudySweeper
 
 
 @dataclass
@@ -23,25 +21,8 @@ ConfigStore.instance().store(
 )
 
 
-class EvidenceSweeper(Sweeper):
-    """Hands Hydra's objects over to `trustmm.study.evidence`.
-
-    Args:
-        options: fields of `EvidenceOptions`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        plain: Any = OmegaConf.to_object(OmegaConf.create(options))
-        self.options = EvidenceOptions(**plain)
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's first call."""
-        from hydra.core.plugins import Plugins
-
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+class EvidenceSweeper(StudySweeper):
+    """Hands Hydra's objects over to `trustmm.study.evidence`."""
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the comparisons until each is decided."""
@@ -50,8 +31,5 @@ class EvidenceSweeper(Sweeper):
         from trustmm.cli.pages import evidence_page
         from trustmm.study.evidence import run_evidence
 
-        assert self.config is not None
-        assert self.hydra_context is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        loader = self.hydra_context.config_loader
-        return run_evidence(self.options, arguments, folder, self.launcher, loader, evidence_page)
+        options, folder = EvidenceOptions(**self.plain), Path(self.config.hydra.sweep.dir)
+        return run_evidence(options, arguments, folder, self.launcher, self.loader, evidence_page)

@@ -8,23 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import descendants
+
 TINY = ("dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400", "rectifier.k=5")
 SHORT = ("training.epochs=3", "prior.epochs=3", "rectifier.projection.epochs=2", "backbone=bpr")
 TYPED, WRITTEN, STORED = "s3cr3tTyped", "s3cr3tInYaml", "s3cr3tOfStudy"
 SECRETS = (TYPED, WRITTEN, STORED)
-
-
-def children(pid: int) -> list[int]:
-    """All processes below one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
-            continue
-        if parent == pid:
-            found += [int(path.parent.name), *children(int(path.parent.name))]
-    return found
 
 
 def watch(*words: str, cwd: Path) -> tuple[int, str]:
@@ -33,7 +22,7 @@ def watch(*words: str, cwd: Path) -> tuple[int, str]:
         command = subprocess.Popen([sys.executable, "-m", "trustmm", *words], cwd=cwd, stdout=said, stderr=said)
         titles = set()
         while command.poll() is None:
-            for pid in children(command.pid):
+            for pid in descendants(command.pid):
                 try:
                     titles.add(Path(f"/proc/{pid}/cmdline").read_bytes())
                 except OSError:

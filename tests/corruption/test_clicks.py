@@ -17,7 +17,7 @@ from trustmm.seeding import stream
 
 KINDS = ("uniform", "popularity", "groups", "swap")
 USERS, ITEMS = 90, 120
-CLEAN = {"kind": "permute", "eta": 0.0, "eta_of": {}, "joint": False}
+CLEAN = {"kind": "permute", "eta": 0.0, "eta_of": {}, "joint": False, "frame_share": 0.5}
 
 
 @functools.cache

@@ -20,7 +20,9 @@ from trustmm.seeding import stream
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 NUM_USERS, NUM_ITEMS = 17, 29
-CLEAN = StressTest(kind="permute", eta=0.0, eta_of={}, joint=False, eta_e=0.0, edge_kind="uniform", seed=0)
+CLEAN = StressTest(
+    kind="permute", eta=0.0, eta_of={}, joint=False, frame_share=0.5, eta_e=0.0, edge_kind="uniform", seed=0
+)
 
 
 def make_data(seed: int = 0, num_items: int = NUM_ITEMS) -> tuple[TrainData, Edges]:

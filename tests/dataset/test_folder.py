@@ -342,7 +342,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         features(FLOATS[:, 0]),
         NPY + r": found shape \(4,\), expected 4 rows of 1 to 1048576 columns$",
     ),
-    "features a cube": (features(FLOATS[:, :, None]), NPY + r": found shape \(4, 2, 1\), expected 4 rows"),
+    "features of four axes": (
+        features(FLOATS[:, :, None, None]),
+        NPY + r": found shape \(4, 2, 1, 1\), expected 4 rows",
+    ),
     "features a number": (features(np.float32(1)), NPY + r": found shape \(\), expected 4 rows"),
     "features int": (features(np.ones((4, 2), np.int64)), NPY + ": found dtype int64" + DTYPE),
     "features bool": (features(np.ones((4, 2), bool)), NPY + ": found dtype bool" + DTYPE),
@@ -622,6 +625,7 @@ def build(stem: str) -> FolderDataset:
     node = OmegaConf.to_container(option(stem), resolve=True)
     assert isinstance(node, dict)
     assert node.pop("_target_") == "trustmm.dataset.folder.FolderDataset"
+    node.pop("defaults", None)
     return FolderDataset(**({str(key): value for key, value in node.items()} | {"name": OPTIONS[stem][0]}))
 
 
@@ -664,3 +668,53 @@ def test_real_data_have_their_published_sizes(stem: str, monkeypatch: pytest.Mon
     }
     assert len(data.observed) == sum(sizes)
     assert build(stem)().digest == data.digest
+
+
+# Features with a time axis.
+
+CLIPS = np.arange(NUM_ITEMS * 3 * 2, dtype=np.float32).reshape(NUM_ITEMS, 3, 2)
+
+
+def test_frames_are_read_as_far_as_an_item_has_them_and_their_mean_is_the_feature(toys: Path) -> None:
+    stored = CLIPS.copy()
+    stored[1, 1:] = np.nan  # beyond its length
+    np.save(toys / "clip_feat.npy", stored)
+    np.save(toys / "lengths.npy", np.array([3, 1, 0, 2]))
+    data = read(toys, modalities={"visual": "clip_feat.npy"}, lengths={"visual": "lengths.npy"})
+    frames = data.frames["visual"]
+    assert_array_equal(frames.offsets, [0, 3, 4, 4, 6])
+    assert_array_equal(frames.rows_NX, np.concatenate([CLIPS[0], CLIPS[1, :1], CLIPS[3, :2]]))
+    assert_array_equal(data.features["visual"], [CLIPS[0].mean(0), CLIPS[1, 0], [0, 0], CLIPS[3, :2].mean(0)])
+    assert data.as_train_data().frames is data.frames
+    np.save(toys / "lengths.npy", np.array([3, 1, 0, 1]))
+    again = read(toys, modalities={"visual": "clip_feat.npy"}, lengths={"visual": "lengths.npy"})
+    assert again.content_digest != data.content_digest
+
+
+def test_without_lengths_every_item_has_all_frames(toys: Path) -> None:
+    np.save(toys / "image_feat.npy", CLIPS)
+    assert_array_equal(read(toys).frames["visual"].lengths, [3] * NUM_ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (np.array([3, 1, 4, 2]), r"lengths\.npy \(dataset\.lengths\.visual\): row 2 is 4, expected 0 to 3 frames"),
+        (np.array([3, 1, -1, 2]), r"row 2 is -1, expected 0 to 3"),
+        (np.array([3, 1]), r"found int64 of shape \(2,\), expected whole numbers of shape \(4,\)"),
+        (np.array([3.0, 1, 2, 2]), r"found float64 of shape \(4,\), expected whole numbers"),
+    ],
+)
+def test_lengths_that_cannot_be_are_named(toys: Path, lengths: np.ndarray, message: str) -> None:
+    np.save(toys / "image_feat.npy", CLIPS)
+    np.save(toys / "lengths.npy", lengths)
+    with pytest.raises(ValueError, match=message):
+        read(toys, lengths={"visual": "lengths.npy"})
+
+
+def test_lengths_of_features_without_a_time_axis_are_refused(toys: Path) -> None:
+    np.save(toys / "lengths.npy", np.ones(NUM_ITEMS, dtype=int))
+    with pytest.raises(ValueError, match=r"dataset\.lengths\.visual\): found shape \(4, 2\), expected a time axis"):
+        read(toys, lengths={"visual": "lengths.npy"})
+    with pytest.raises(ValueError, match=r"dataset\.lengths\.textual: dataset\.modalities has no such modality"):
+        read(toys, lengths={"textual": "lengths.npy"})

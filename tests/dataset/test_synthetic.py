@@ -193,3 +193,19 @@ def test_categories_are_the_groups_that_content_follows() -> None:
         kinds, first, place = np.unique(known.categories, return_index=True, return_inverse=True)
         assert 1 < len(kinds) < len(matrix)
         assert_allclose(matrix, matrix[first][place], rtol=1e-5, atol=1e-6)
+
+
+def test_planted_frames_show_the_taste_and_modalities_share_their_moments() -> None:
+    data = make(num_items=120, content=0.5, frames={"visual": 6, "textual": 6})()
+    clips = data.frames["visual"]
+    assert set(clips.lengths) == set(range(1, 7))
+    assert_array_equal(clips.offsets, data.frames["textual"].offsets)
+    assert_array_equal(data.features["visual"], clips.pooled())
+    assert_allclose(clips.rows_NX.std(), 1.0, atol=0.1)
+    within = [clips.rows_NX[clips.offsets[i] : clips.offsets[i + 1]].var(axis=0).mean() for i in range(120)]
+    assert np.mean(within) < 0.5 * clips.rows_NX.var(axis=0).mean(), "frames of one item are alike"
+    still = make(num_items=120, content=0.5)()
+    assert_array_equal(still.train.keys, data.train.keys)
+    assert data.digest != still.digest
+    with pytest.raises(ValueError, match=r"dataset\.frames\.acoustic: there is no such modality"):
+        make(frames={"acoustic": 3})

@@ -5,9 +5,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from trustmm.store import plugins
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def page(project: Path) -> str:
 def shop(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package of the page."""
     folder = tmp_path_factory.mktemp("adding")
-    for text in re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL):
+    for text in re.findall(r"```(?:python|yaml|toml)\n(.*?)```", page, re.DOTALL):
         path = folder / text.splitlines()[0].removeprefix("# ")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -73,6 +76,27 @@ def test_nothing_of_a_package_that_is_no_plugin_is_used(shop: Path, project: Pat
     done = run(shop, project, f"python -m trustmm tracking=none {word}", TRUSTMM_PLUGINS="")
     assert done.returncode == 1
     assert message in done.stderr
+
+
+def test_an_installed_entry_point_makes_a_package_a_plugin(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = tomllib.loads((shop / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    (group,) = points
+    installed = shop / "installed" / "myshop-1.0.dist-info"  # what pip leaves of it, besides the package
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: myshop\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points[group].items())]
+    (installed / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.delenv("TRUSTMM_PLUGINS", raising=False)
+    monkeypatch.syspath_prepend(str(shop))
+    plugins._packages.cache_clear()
+    assert "myshop" not in plugins.packages()
+    monkeypatch.syspath_prepend(str(installed.parent))
+    plugins._packages.cache_clear()
+    assert "myshop" in plugins.packages()
+    assert shop / "myshop" / "conf" in plugins.conf_folders()
+    assert plugins.names_plugin("myshop.functions.flipped")
+    monkeypatch.undo()
+    plugins._packages.cache_clear()
 
 
 def test_a_plugin_that_is_not_there_is_named(shop: Path, project: Path) -> None:

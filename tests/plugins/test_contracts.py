@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trustmm import testing
-from trustmm.corruption.kinds import REPLACEMENTS
+from trustmm.corruption.kinds import FILLS, MOVES
 from trustmm.options.config import config_folder
 
 CONTRACTS: dict[str, Any] = {
@@ -41,7 +41,7 @@ def test_every_option_keeps_the_contract_of_its_group(group: str, option: str, t
     getattr(contract(), test)()
 
 
-@pytest.mark.parametrize("kind", REPLACEMENTS)
+@pytest.mark.parametrize("kind", [*MOVES, *FILLS])
 @pytest.mark.parametrize("test", names_of(testing.KindContract))
 def test_every_kind_of_damage_keeps_its_contract(kind: str, test: str) -> None:
     getattr(type("Ours", (testing.KindContract,), {"kind": kind})(), test)()

@@ -8,7 +8,7 @@ import pytest
 from trustmm.cli.report import main
 from trustmm.report.runs.cells import axes_of, gaps, pairs
 from trustmm.report.runs.read import combine, read_sweeps
-from trustmm.report.table.caption import caption_facts, provenance
+from trustmm.report.table.caption import caption_facts, code_versions, provenance
 from trustmm.report.table.study import difference_table, pivot_table, robustness_table
 from trustmm.report.table.table import Number, Table
 from trustmm.report.write import mixed_pairs, write_report
@@ -39,6 +39,14 @@ def test_runs_stand_in_the_order_of_their_options_whichever_job_finished_first(s
         sweep.add(rectifier=rectifier, eta=eta, seed=seed, ended=number)
     table = read_sweeps([sweep.folder]).table
     assert list(zip(table["rectifier"], table["corruption.eta"], table["seed"], strict=True)) == wanted
+
+
+def test_functions_of_a_plugin_are_no_other_version_of_the_code(sweep: Sweep) -> None:
+    for kind, code in (("permute", "c0de"), ("myshop.functions.flipped", "beef"), ("myshop.functions.flipped", "beef")):
+        sweep.add(0.1, eta=0.2, kind=kind, code=code * 8)
+    assert code_versions(read_sweeps([sweep.folder]).table) == []
+    sweep.add(0.1, eta=0.2, kind="myshop.functions.flipped", code="f00d" * 8, seed=1)
+    assert len(code_versions(read_sweeps([sweep.folder]).table)) == 1
 
 
 def test_failed_job_missing_seed_and_another_version_are_named(sweep: Sweep, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from trustmm.study.question import open_study
 from trustmm.study.search import run_study
 from trustmm.study.space import parse_space
 from trustmm.study.storage import address, close_storage, open_storage, redact
-from trustmm.study.trials import num_told
+from trustmm.study.trials import num_ended
 
 PASSWORD = "s3cret/with:signs"
 QUOTED = "s3cret%2Fwith%3Asigns"
@@ -93,7 +93,7 @@ def interrupted_and_resumed(folder: Path, storage: str | None) -> None:
         session(Jobs(folder, dies_after(3)))
     session(Jobs(folder, hill))
     study = open_study(options, space, folder)
-    assert num_told(study.get_trials()) == 8
+    assert num_ended(study.get_trials()) == 8
     resumed = asked(study)
     close_storage(study)
     whole = Jobs(folder / "whole", hill)

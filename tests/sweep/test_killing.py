@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.processes import descendants
 from trustmm.tracking.mlflow_run import connect
 
 COMMAND = (
@@ -32,18 +33,6 @@ def start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "trustmm", *COMMAND]
     with (folder / "said").open("a") as said:
         return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, text=True, start_new_session=True)
-
-
-def descendants(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
-            continue
-        if parent == pid:
-            found += [int(path.parent.name), *descendants(int(path.parent.name))]
-    return found
 
 
 def kill_one(sweep: subprocess.Popen[str], draw: random.Random) -> str:

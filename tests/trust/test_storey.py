@@ -58,3 +58,18 @@ def test_order_of_the_values_is_irrelevant() -> None:
 @pytest.mark.parametrize("count", [0, 1, LEAST_ITEMS - 1])
 def test_too_few_items_give_no_estimate(count: int) -> None:
     assert np.isnan(storey(np.zeros(count), stream(0, "storey"))).all()
+
+
+def test_the_error_of_values_in_groups_is_the_spread_over_samples_of_groups() -> None:
+    """Four equal values a group: as uncertain as a quarter of the values, not as all of them."""
+    values, errors, alone = [], [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        single = np.where(rng.random(400) < 0.5, rng.random(400), rng.random(400) * 0.01)
+        group = np.repeat(np.arange(400), 4)
+        found = storey(np.repeat(single, 4), rng, group=group)
+        values.append(found.value)
+        errors.append(found.standard_error)
+        alone.append(storey(np.repeat(single, 4), rng).standard_error)
+    assert_allclose(np.mean(errors), np.std(values, ddof=1), rtol=0.3)
+    assert np.mean(alone) < 0.7 * np.mean(errors)

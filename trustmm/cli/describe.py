@@ -58,9 +58,11 @@ def describe(folder: Path, out: Path | None = None) -> Iterator[str]:
     yield from degree_lines(every)
     norms = {}
     for modality, path in files.items():
-        found = health(open_matrix(path, modality))
+        matrix = open_matrix(path, modality, in_time=True)
+        found = health(matrix.reshape(-1, matrix.shape[-1]))  # frames, where there is a time axis
         norms[modality] = found.norms
-        yield from health_lines(modality, path.name, found, every.num_items)
+        frames = matrix.shape[1] if matrix.ndim == 3 else 1
+        yield from health_lines(modality, path.name, found, every.num_items * frames)
     if not files:
         yield "features       none"
     yield from provenance_lines(folder, [inter, *files.values()])

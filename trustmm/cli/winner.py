@@ -83,11 +83,11 @@ def winner_option(study: Mapping[str, Any]) -> str:
     kept = [f"{key.lstrip('+')}={value}" for key, value in best["params"].items() if _is_tuned(key, best["choices"])]
     values = OmegaConf.from_dotlist(kept)
     (metric, score), counts = next(iter(best["values"].items())), study["trials"]
-    told = counts["finished"] + counts["pruned"]
+    tried = counts["finished"] + counts["pruned"]
     groups = dict.fromkeys([*CHOSEN, *(key for key in best["params"] if key in best["choices"])])
     head = [
         "# @package _global_",
-        f"# Best of {told} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
+        f"# Best of {tried} trials ({study['sampler']}) by validation {metric}={score:.4f}; job {best['job_id']}.",
         f"# Written by python -m trustmm winner from the study {study['name']}; trial {best['trial']}:",
         f"# {' '.join(best['overrides'])}",
         "defaults:",

@@ -1,12 +1,12 @@
 """What a job expects of a corruption."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trustmm.dataset.data import Features, TrainData
+from trustmm.dataset.data import Dataset, TrainData
 from trustmm.graph.edges import Edges
 
 
@@ -22,6 +22,8 @@ class Damage:
     """Spurious training pairs."""
     deleted: Edges
     """Lost training pairs."""
+    wrong_frames: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """The frames that are not their item's, by modality with a time axis, (N,)."""
 
 
 class Corruption:
@@ -44,8 +46,8 @@ class Corruption:
         """The same damage to these modalities as it is written down, so that one damage has one identity."""
         return self
 
-    def check_fit(self, features: Features) -> None:
-        """Raise ValueError if it does not fit these features."""
+    def check_fit(self, data: Dataset) -> None:
+        """Raise ValueError if it does not fit these data."""
 
     def __call__(self, train: TrainData, *, observed: Edges) -> tuple[TrainData, Damage]:
         """Damaged copy of `train`, and what was done.

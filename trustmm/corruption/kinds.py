@@ -1,13 +1,14 @@
 """What chosen items get instead of their features: the paper's damage, and controls beside it.
 
-A kind is a pure function of the clean rows, the chosen items and a stream. For growing lists of chosen items that begin
+A kind is a pure function of the clean rows, the chosen items and a stream; it gives new rows, or says whose row each
+chosen item gets. For growing lists of chosen items that begin
 alike, `constant`, `normal`, `missing` and `replace` give an item the same row in each; those that move rows among the
 chosen items cannot, for a longer list has more to move. `shift` gives what `replace` does, but to other items:
 `item_order` says who comes first.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import numpy as np
@@ -30,9 +31,9 @@ class Replacement(Protocol):
         """What the chosen items get: (n, D), or (D,) if it is the same for all. The clean rows are left as they are."""
 
 
-def permute(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
-    """Each other's rows, in a random order (Eq. 2)."""
-    return clean_ID[chosen[rng.permutation(len(chosen))]]
+def permute(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> IntArray:
+    """Each other's rows, in a random order (Eq. 2): whose row each gets, (n,)."""
+    return chosen[rng.permutation(len(chosen))]
 
 
 def constant(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
@@ -54,8 +55,8 @@ def missing(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
     return np.zeros(clean_ID.shape[1], dtype=np.float32)
 
 
-def swap_similar(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
-    """The row of another chosen item of the same content cluster: a plausible mismatch.
+def swap_similar(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> IntArray:
+    """The row of another chosen item of the same content cluster, a plausible mismatch: whose row each gets, (n,).
 
     The chosen items of a cluster pass their rows round in one circle of random order, so that each of them gets
     another's row; a single one keeps its own. There are as many clusters as the square root of the number of items.
@@ -67,34 +68,37 @@ def swap_similar(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> 
     follower[np.append(first[1:], len(chosen)) - 1] = first
     source = np.empty_like(chosen)
     source[order] = chosen[order[follower]]
-    return clean_ID[source]
+    return source
 
 
-def replace(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> Rows:
-    """The row of any other item, drawn anew for each: the others keep theirs, so rows occur twice and more.
+def replace(clean_ID: Rows, chosen: IntArray, rng: np.random.Generator) -> IntArray:
+    """The row of any other item, drawn anew for each: whose row each gets, (n,).
+
+    The others keep theirs, so rows occur twice and more.
 
     Source: how DA-MRS (Xv et al., KDD 2024) makes mismatched content.
     """
     # As many numbers for every list of chosen items, so that an item gets the same row in a longer list.
     offset = rng.integers(1, max(2, len(clean_ID)), size=len(clean_ID))
-    return clean_ID[(chosen + offset[chosen]) % len(clean_ID)]
+    return (chosen + offset[chosen]) % len(clean_ID)
 
 
-REPLACEMENTS: Mapping[Kind, Replacement] = {
+MOVES: Mapping[str, Callable[[Rows, IntArray, np.random.Generator], IntArray]] = {
     "permute": permute,
-    "constant": constant,
-    "normal": normal,
-    "missing": missing,
     "swap_similar": swap_similar,
     "replace": replace,
     "shift": replace,
 }
+"""Kinds that move rows from item to item."""
+FILLS: Mapping[str, Replacement] = {"constant": constant, "normal": normal, "missing": missing}
+"""Kinds that make rows."""
 
 
 def replacement(kind: str) -> Replacement:
-    """One of ours by name, or a plugin's by its path; ValueError if there is none."""
-    known: Mapping[str, Replacement] = {str(name): own for name, own in REPLACEMENTS.items()}
-    return known.get(kind) or function(kind)
+    """What one of ours, by name, or a plugin's, by its path, puts in place; ValueError if there is none."""
+    if kind in MOVES:
+        return lambda clean_ID, chosen, rng: clean_ID[MOVES[kind](clean_ID, chosen, rng)]
+    return FILLS.get(kind) or function(kind)
 
 
 def item_order(clean_ID: Rows, kind: str, rng: np.random.Generator) -> IntArray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trustmm.dataset.frames import Frames
 from trustmm.dataset.split import split_within_users
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.store.digest import digest
@@ -33,6 +34,8 @@ class TrainData:
     """The category of each item, numbered from 0, (I,); None if the data have none."""
     choosable: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Items that others may choose in the item graph of a modality, (I,); all, where it is not named here."""
+    frames: Mapping[str, Frames] = field(default_factory=dict)
+    """Of modalities with a time axis; `features` has their mean."""
 
     @property
     def num_users(self) -> int:
@@ -60,6 +63,8 @@ class Dataset:
     """The category of each item, numbered from 0, (I,); None if the data have none."""
     recipe: Mapping[str, Any] | None = None
     """Of drawn data: options and code of the generator, which determine everything."""
+    frames: Mapping[str, Frames] = field(default_factory=dict)
+    """Of modalities with a time axis; `features` has their mean."""
 
     @property
     def num_users(self) -> int:
@@ -95,13 +100,15 @@ class Dataset:
     def content_digest(self) -> str:
         """Hash of everything in the data set but its name."""
         splits = {name: getattr(self, name).keys for name in ("train", "valid", "test")}
-        known = {} if self.categories is None else {"categories": self.categories}
+        known: dict[str, Any] = {} if self.categories is None else {"categories": self.categories}
+        if self.frames:
+            known["frames"] = {name: [frames.rows_NX, frames.offsets] for name, frames in self.frames.items()}
         shape = [self.num_users, self.num_items]
         return digest({"shape": shape, **splits, "features": dict(self.features), **known})
 
     def as_train_data(self) -> TrainData:
         """The clean training view: supervision and propagation are the training split."""
-        return TrainData(self.train, self.train, self.features, self.categories)
+        return TrainData(self.train, self.train, self.features, self.categories, frames=self.frames)
 
     @classmethod
     def from_arrays(

@@ -6,15 +6,17 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.access import is_file, is_folder, named
 from trustmm.dataset.data import Dataset
+from trustmm.dataset.frames import Frames
 from trustmm.dataset.layout import SPLITS, is_modality, is_plain
 from trustmm.dataset.matrix import open_matrix
 from trustmm.dataset.provenance import FILE, check_files, modalities, read_provenance
@@ -23,6 +25,8 @@ from trustmm.graph.edges import Edges, IntArray
 COLUMNS = ("userID", "itemID", "x_label")
 INTEGER = re.compile(r" *[+-]?[0-9]+ *")
 IDS = "numbered 0, 1, 2, ..."
+BLOCK = 4096
+"""Rows that are copied at a time."""
 LONGEST_HEADER = 2**16
 """Bytes of a .inter file that are looked at before the whole is read."""
 
@@ -33,7 +37,8 @@ class FolderDataset:
 
     The .inter file is tab-separated UTF-8 with a header: userID, itemID and x_label (0 train, 1 valid, 2 test) in any
     order; other columns are ignored, but every row has as many as the header. U and I are the largest ids plus one.
-    A feature file is a float matrix (I, D), rows are item ids, and becomes float32 in memory. Nothing is repaired.
+    A feature file is a float matrix (I, D), rows are item ids, and becomes float32 in memory. Nothing is repaired. It
+    may have a time axis, (I, T, D): then the item's feature is the mean of its frames, and these are kept beside it.
 
     Where the folder has a ``dataset.json`` (see `trustmm.dataset.provenance`), the files that are read must be the ones
     it describes. Such a folder needs no options: it can be `root` itself, and lists its own modalities.
@@ -52,6 +57,9 @@ class FolderDataset:
     ``dataset.json`` lists, without one nothing."""
     categories: str | None = None
     """A .npy file of one whole number for each item, its category; None if there is none. Numbers may have gaps."""
+    lengths: Mapping[str, str] = field(default_factory=dict)
+    """Of modalities with a time axis: a .npy file of one whole number for each item, how many of the T frames it has,
+    the first ones; a modality that is not named here has all T of each item."""
 
     def __post_init__(self) -> None:
         with named("dataset.root", str(self.root)):
@@ -68,7 +76,8 @@ class FolderDataset:
                 "as dataset.root=/path/to/data or in the environment variable TRUSTMM_DATA"
             )
         if self.modalities is not None:
-            _check_modalities(self.modalities)
+            _check_files("dataset.modalities", self.modalities)
+        _check_files("dataset.lengths", self.lengths)
         if self.categories is not None and not (is_plain(self.categories) and self.categories.endswith(".npy")):
             raise ValueError(f"dataset.categories must be a .npy file name without path, got {self.categories!r}")
 
@@ -87,11 +96,45 @@ class FolderDataset:
         if provenance is not None:
             check_files([inter, *files.values()], provenance)
         train, valid, test = read_splits(inter)
-        features = {m: _read_features(file, f"dataset.modalities.{m}", train.num_items) for m, file in files.items()}
+        for modality in self.lengths:
+            if modality not in files:
+                known = sorted(files)
+                raise ValueError(f"dataset.lengths.{modality}: dataset.modalities has no such modality, only {known}")
+        features, frames = {}, {}
+        for modality, file in files.items():
+            key = f"dataset.modalities.{modality}"
+            stored = _open_features(file, key, train.num_items)
+            lengths = self._lengths(folder, modality, file, stored.shape)
+            if lengths is None:
+                features[modality] = _read_rows(file, key, stored, np.arange(len(stored)))
+            else:
+                present = np.flatnonzero(np.arange(stored.shape[1]) < lengths[:, None])
+                rows = _read_rows(file, key, stored.reshape(-1, stored.shape[2]), present)
+                frames[modality] = Frames(rows, np.concatenate([[0], np.cumsum(lengths)]))
+                features[modality] = frames[modality].pooled()
         categories = None
         if self.categories is not None:
-            categories = _read_categories(_locate(folder, self.categories, "dataset.categories"), train.num_items)
-        return Dataset(name, train, valid, test, features, provenance, categories)
+            path = _locate(folder, self.categories, "dataset.categories")
+            numbers = _read_whole_numbers(path, "dataset.categories", train.num_items)
+            categories = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+        return Dataset(name, train, valid, test, features, provenance, categories, frames=frames)
+
+    def _lengths(self, folder: Path, modality: str, file: Path, shape: tuple[int, ...]) -> IntArray | None:
+        """Frames of each item, (I,); None without a time axis."""
+        key, named = f"dataset.lengths.{modality}", self.lengths.get(modality)
+        if len(shape) == 2:
+            if named is not None:
+                raise ValueError(f"{file} ({key}): found shape {shape}, expected a time axis (items, frames, columns)")
+            return None
+        if named is None:
+            return np.full(shape[0], shape[1])
+        path = _locate(folder, named, key)
+        lengths = _read_whole_numbers(path, key, shape[0])
+        wrong = np.flatnonzero((lengths < 0) | (lengths > shape[1]))
+        if wrong.size:
+            found = f"row {wrong[0]} is {lengths[wrong[0]]}"
+            raise ValueError(f"{path} ({key}): {found}, expected 0 to {shape[1]} frames, as in {file.name}")
+        return lengths
 
     def files(self, provenance: Mapping[str, object] | None) -> dict[str, str]:
         """Modality to file name: the option, or what the folder's ``dataset.json`` lists."""
@@ -136,14 +179,14 @@ def read_splits(inter: Path) -> tuple[Edges, Edges, Edges]:
     return train, valid, test
 
 
-def _check_modalities(modalities: object) -> None:
-    if not isinstance(modalities, Mapping):
-        raise ValueError(f"dataset.modalities must map modalities to .npy files, got {modalities!r}")
-    for modality, file in modalities.items():
+def _check_files(key: str, files: object) -> None:
+    if not isinstance(files, Mapping):
+        raise ValueError(f"{key} must map modalities to .npy files, got {files!r}")
+    for modality, file in files.items():
         if not is_modality(modality):
-            raise ValueError(f"dataset.modalities: a modality must be a name such as visual, got {modality!r}")
+            raise ValueError(f"{key}: a modality must be a name such as visual, got {modality!r}")
         if not (is_plain(file) and file.endswith(".npy")):
-            raise ValueError(f"dataset.modalities.{modality} must be a .npy file name without path, got {file!r}")
+            raise ValueError(f"{key}.{modality} must be a .npy file name without path, got {file!r}")
 
 
 def _listed(names: Iterable[str], limit: int = 20) -> str:
@@ -284,37 +327,44 @@ def _check_pairs(path: Path, table: IntArray) -> None:
         raise ValueError(f"{path}, lines {first + 2} and {second + 2}: {pair}, expected each pair once")
 
 
-def _read_features(path: Path, key: str, num_items: int) -> NDArray[np.float32]:
-    """The matrix as float32 in memory, shape (I, D); float64 beyond float32's range is refused like infinity."""
-    stored = open_matrix(path, key, num_items)
+def _open_features(path: Path, key: str, num_items: int) -> NDArray[Any]:
+    """The mapped matrix (I, D) or (I, T, D)."""
+    stored = open_matrix(path, key, num_items, in_time=True)
     if len(stored) != num_items:
         expected = f"expected {num_items}, the largest itemID of the .inter file plus one"
         raise ValueError(f"{path} ({key}): found {len(stored)} rows, {expected}")
+    return stored
+
+
+def _read_rows(path: Path, key: str, stored: NDArray[Any], rows: IntArray) -> NDArray[np.float32]:
+    """Rows of a matrix as float32 in memory, (N, D); float64 beyond float32's range is refused like infinity."""
+    shape = len(rows), stored.shape[1]
     try:
-        matrix_ID = np.empty(stored.shape, dtype=np.float32)
+        matrix_ND = np.empty(shape, dtype=np.float32)
     except MemoryError as error:
-        size = 4 * stored.size / 2**30
-        raise ValueError(f"{path} ({key}): shape {stored.shape} needs {size:.1f} GiB, more than available") from error
+        size = 4 * shape[0] * shape[1] / 2**30
+        raise ValueError(f"{path} ({key}): shape {shape} needs {size:.1f} GiB, more than available") from error
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix_ID[:] = stored  # a copy: the file may change during a job
+        for start in range(0, len(rows), BLOCK):  # a copy: the file may change during a job
+            matrix_ND[start : start + BLOCK] = stored[rows[start : start + BLOCK]]
         # A float64 sum of float32 cannot overflow, so it is finite exactly when every term is.
-        wrong = np.flatnonzero(~np.isfinite(matrix_ID.sum(axis=1, dtype=np.float64)))
+        wrong = np.flatnonzero(~np.isfinite(matrix_ND.sum(axis=1, dtype=np.float64)))
     if wrong.size:
-        column = int(np.flatnonzero(~np.isfinite(matrix_ID[wrong[0]]))[0])
-        found = f"row {wrong[0]}, column {column} is {stored[wrong[0], column]}"
+        column = int(np.flatnonzero(~np.isfinite(matrix_ND[wrong[0]]))[0])
+        found = f"row {rows[wrong[0]]}, column {column} is {stored[rows[wrong[0]], column]}"
         expected = f"expected numbers that are finite as float32 (rows with others: {wrong.size})"
         raise ValueError(f"{path} ({key}): {found}, {expected}")
-    return matrix_ID
+    return matrix_ND
 
 
-def _read_categories(path: Path, num_items: int) -> IntArray:
-    """Categories numbered without gaps, shape (I,)."""
+def _read_whole_numbers(path: Path, key: str, num_items: int) -> IntArray:
+    """One whole number for each item, (I,)."""
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} (dataset.categories): expected a .npy file of whole numbers: {error}") from error
+        raise ValueError(f"{path} ({key}): expected a .npy file of whole numbers: {error}") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu" or found.shape != (num_items,):
         what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an archive"
         expected = f"expected whole numbers of shape ({num_items},), one for each item"
-        raise ValueError(f"{path} (dataset.categories): found {what}, {expected}")
-    return np.unique(found, return_inverse=True)[1].astype(np.int64)
+        raise ValueError(f"{path} ({key}): found {what}, {expected}")
+    return found.astype(np.int64)

@@ -18,7 +18,7 @@ WIDEST = 2**20
 """Columns; more than any encoder gives, so what claims more is damaged."""
 
 
-def open_matrix(path: Path, key: str, num_rows: int | None = None) -> NDArray[Any]:
+def open_matrix(path: Path, key: str, num_rows: int | None = None, *, in_time: bool = False) -> NDArray[Any]:
     """A .npy file of a float matrix (I, D), mapped, not read.
 
     The header is checked before anything of the size it claims is allocated.
@@ -27,6 +27,7 @@ def open_matrix(path: Path, key: str, num_rows: int | None = None) -> NDArray[An
         path: the file.
         key: what the user calls it, for messages.
         num_rows: for the message about a shape; not checked.
+        in_time: whether it may also be (I, T, D), with T frames of each item.
 
     Raises: ValueError for anything else.
     """
@@ -37,7 +38,7 @@ def open_matrix(path: Path, key: str, num_rows: int | None = None) -> NDArray[An
                 found = f"found a file that starts with {start!r}"
                 raise ValueError(f"{path} ({key}): {found}, expected a .npy file (numpy.save)")
             shape, in_columns, dtype, offset = _header(handle, path, key)
-        _check(path, key, shape, dtype, num_rows)
+        _check(path, key, shape, dtype, num_rows, in_time)
         needed, size = offset + math.prod(shape) * dtype.itemsize, path.stat().st_size
         if size < needed:
             raise ValueError(_unreadable(path, key, f"{size} bytes, {needed} for the shape {shape}"))
@@ -74,12 +75,15 @@ def _unreadable(path: Path, key: str, reason: str) -> str:
     )
 
 
-def _check(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], num_rows: int | None) -> None:
+def _check(
+    path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], num_rows: int | None, in_time: bool
+) -> None:
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         shown = str(dtype) if len(str(dtype)) <= 80 else f"{str(dtype)[:80]}..."
         raise ValueError(f"{path} ({key}): found dtype {shown}, expected float16, float32 or float64")
-    plain = len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)
-    if not plain or not 1 <= shape[1] <= WIDEST:
+    axes = (2, 3) if in_time else (2,)
+    plain = len(shape) in axes and all(type(size) is int and size >= 0 for size in shape)
+    if not plain or not all(1 <= size <= WIDEST for size in shape[1:]):
         rows = "rows" if num_rows is None else f"{num_rows} rows"
         shown = str(shape) if len(str(shape)) <= 80 else f"{str(shape)[:80]}..."
         raise ValueError(f"{path} ({key}): found shape {shown}, expected {rows} of 1 to {WIDEST} columns")

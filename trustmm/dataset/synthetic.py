@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.data import Dataset
+from trustmm.dataset.frames import Frames
 from trustmm.exact import BELL_BITS, FloatArray, bell, exponential, logarithm, on_grid, product, weighted
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.options.checks import Count, NonNegative, Seed, Share, Within
 from trustmm.seeding import stream
 from trustmm.store.identity import code_digest, describe
 
-# Shapes: U users, I items, T planted taste dimensions, B users or items of a block.
+# Shapes: U users, I items, T planted taste dimensions, B users or items of a block, N frames of all items together.
 BLOCK_ENTRIES = 1 << 18
 """Numbers drawn at a time (2 MiB), part of the recipe."""
+CLIP, MOMENT = 0.4, 0.3
+"""Shares of a frame's noise that the item's other frames have, too, and that the other modalities have at its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class SyntheticDataset:
     """Share of a feature's variance that is the item's taste; 0: pure noise."""
     modalities: Mapping[str, Count]
     """Feature width by modality."""
+    frames: Mapping[str, Count]
+    """Modalities with a time axis, and the most frames of an item, which has between 1 and so many."""
     categories: bool
     """Whether the data name an item's group as its category."""
     seed: Seed
@@ -55,6 +60,9 @@ class SyntheticDataset:
     """Share of a user's pairs in validation, and again in test."""
 
     def __post_init__(self) -> None:
+        for name in self.frames:
+            if name not in self.modalities:
+                raise ValueError(f"dataset.frames.{name}: there is no such modality, only {sorted(self.modalities)}")
         if not 3 * self.num_users <= self.num_interactions <= self.num_users * (self.num_items // 2):
             raise ValueError(
                 "dataset.num_interactions must be between 3 per user and half of the items per user, "
@@ -67,10 +75,14 @@ class SyntheticDataset:
         keys = self._choices(user_UT, item_IT)
         label = self._split(keys // self.num_items)
         train, valid, test = (Edges.from_keys(keys[label == part], self.num_users, self.num_items) for part in range(3))
-        features = {name: self._features(item_IT, name, width) for name, width in sorted(self.modalities.items())}
+        frames = self._frames(item_IT)
+        features = {
+            name: frames[name].pooled() if name in frames else self._features(item_IT, name, width)
+            for name, width in sorted(self.modalities.items())
+        }
         recipe = {"options": describe(self), "code": code_digest(__name__)}
         categories = group_I if self.categories else None
-        return Dataset("synthetic", train, valid, test, features, categories=categories, recipe=recipe)
+        return Dataset("synthetic", train, valid, test, features, categories=categories, recipe=recipe, frames=frames)
 
     def tastes(self) -> tuple[FloatArray, FloatArray, IntArray]:
         """What is planted: the tastes of users (U, T) and items (I, T), and the group of each item (I,)."""
@@ -128,6 +140,29 @@ class SyntheticDataset:
             view_BX = product(item_IT[items], view_TX)
             features_IX[items] = signal * view_BX + noise * bell(rng, view_BX.shape)
         return features_IX
+
+    def _frames(self, item_IT: FloatArray) -> dict[str, Frames]:
+        """Of each modality with a time axis: the taste, noise of the item, of the moment, and of the frame alone."""
+        found = {}
+        for name, most in sorted(self.frames.items()):
+            share_I = stream(self.seed, "dataset", "lengths").random(self.num_items)
+            lengths = 1 + np.floor(share_I * most).astype(np.int64)
+            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            item_N = np.repeat(np.arange(self.num_items), lengths)
+            moment_NT = bell(stream(self.seed, "dataset", "moments"), (len(item_N), self.taste_dim))
+            rng, width = stream(self.seed, "dataset", "frames", name), self.modalities[name]
+            taste_TX, moment_TX = (bell(rng, (self.taste_dim, width)) for _ in range(2))
+            clip_IX = bell(rng, (self.num_items, width))
+            signal, noise = math.sqrt(self.content / self.taste_dim), math.sqrt(1 - self.content)
+            clip, moment, own = (math.sqrt(part) * noise for part in (CLIP, MOMENT, 1 - CLIP - MOMENT))
+            rows_NX = np.empty((len(item_N), width), dtype=np.float32)
+            for part in _blocks(len(item_N), width):
+                item_B = item_N[part]
+                view_BX = signal * product(item_IT[item_B], taste_TX) + clip * clip_IX[item_B]
+                view_BX += moment / math.sqrt(self.taste_dim) * product(moment_NT[part], moment_TX)
+                rows_NX[part] = view_BX + own * bell(rng, view_BX.shape)
+            found[name] = Frames(rows_NX, offsets)
+        return found
 
 
 def best(utility_BI: FloatArray, counts_B: IntArray) -> tuple[IntArray, IntArray]:

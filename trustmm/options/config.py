@@ -57,15 +57,17 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="job_schema", node=JobConfig)
     store.store(name="rectify_schema", node=RectifyConfig)
-    for name in ("eta_of", "modality_weight", "k_of", "modalities", "metrics"):
+    for name in ("eta_of", "modality_weight", "k_of", "lengths", "metrics"):
         store.store(group="schema", name=name, node=_open_node(name))
+    store.store(group="schema", name="modalities", node=_open_node("modalities", "frames"))
     OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
 
 
-def _open_node(name: str) -> DictConfig:
-    """A mapping by modality that accepts ``group.name.MODALITY=value`` without a plus sign."""
-    node = OmegaConf.create({name: {}})
-    node[name]._set_flag("struct", False)
+def _open_node(*names: str) -> DictConfig:
+    """Mappings by modality that accept ``group.name.MODALITY=value`` without a plus sign."""
+    node = OmegaConf.create({name: {} for name in names})
+    for name in names:
+        node[name]._set_flag("struct", False)
     return node
 
 

@@ -57,6 +57,8 @@ def repair_diagnostics(
             choosable = None
         else:
             found, by_item = dict(_trust_numbers(repair.trust, groups)), {"moved": repair.weight}
+            if repair.frames is not None and name in damage.wrong_frames:
+                found |= dict(_frame_numbers(repair.frames, damage.wrong_frames[name]))
             choosable = repair.choosable
         for group, members in groups.items():
             if members.any():
@@ -97,6 +99,14 @@ def _trust_numbers(trust: Trust | None, groups: Mapping[str, NDArray[np.bool_]])
         yield f"reliability_{low:.1f}_items", items
         yield f"reliability_{low:.1f}_said", said
         yield f"reliability_{low:.1f}_true", true
+
+
+def _frame_numbers(trust: Trust, wrong: NDArray[np.bool_]) -> Iterator[tuple[str, Any]]:
+    yield "frames/wrong", wrong.mean()
+    yield "frames/eta_hat", trust.eta.value
+    yield "frames/eta_error", trust.eta.standard_error
+    yield "frames/wrong_auc", auc(trust.probability[~wrong], trust.probability[wrong])
+    yield "frames/brier", ((trust.probability - wrong) ** 2).mean()
 
 
 def reliability(

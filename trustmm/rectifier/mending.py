@@ -31,6 +31,8 @@ class Mend:
     """Share of each feature that was replaced because it is doubted, (I,)."""
     choosable: NDArray[np.bool_]
     """Items that others may choose in item graphs, (I,)."""
+    frames: Trust | None = None
+    """What it believes of each frame, (N,), where single frames are judged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from trustmm.rectifier.mending import Mend, Mending
 from trustmm.store.cache import Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest
+from trustmm.trust.frames import judge_frames, trusted_mean
 from trustmm.trust.mismatch import Trust, ViewName, judge
 from trustmm.trust.storey import Estimate
 
@@ -26,7 +27,8 @@ class TrustRectifier(Mending):
     """Features as far as they are believed: the probability of `trustmm.trust.mismatch`, and `Mending` by it."""
 
     views: Sequence[ViewName]
-    """What the probability is judged by, see `judge`."""
+    """What the probability is judged by, see `judge`. With `frames`, single frames of modalities with a time axis are
+    judged first, and an item's feature becomes the mean of the believed ones, by `weight` and `threshold`."""
 
     def __call__(
         self,
@@ -49,21 +51,51 @@ class TrustRectifier(Mending):
             device: where neighbours are searched.
         """
         anchors_ID = prior().item_ID
+        in_time = self._frames_judged(train, anchors_ID, seed, cache, device)
+        pooled = {name: self._pooled(train, name, one) for name, one in in_time.items() if not one.hopeless}
+        train = replace(train, features={**train.features, **pooled})
         trust = self._judged(train, anchors_ID, seed, cache, device)
         for name, one in trust.items():
             log.info("trust: %s", words(name, one))
-        return self.mend(train, anchors_ID, trust, seed=seed, device=device)
+        mended, mends = self.mend(train, anchors_ID, trust, seed=seed, device=device)
+        return mended, {name: replace(mend, frames=in_time.get(name)) for name, mend in mends.items()}
+
+    def _pooled(self, train: TrainData, name: str, frames: Trust) -> NDArray[np.float32]:
+        """The mean of the believed frames, for items with training edges."""
+        doubted = frames.probability if self.weight == "soft" else frames.probability > self.threshold
+        known = train.propagation.item_degree[train.frames[name].items] > 0
+        return trusted_mean(train.frames[name], 1.0 - np.where(known, doubted, 0.0), train.features[name])
+
+    def _frames_judged(
+        self, train: TrainData, anchors_ID: NDArray[np.float32], seed: int, cache: Cache, device: torch.device
+    ) -> dict[str, Trust]:
+        found = {}
+        for name in sorted(train.frames) if "frames" in self.views else ():
+            every = {other: [one.rows_NX, one.offsets] for other, one in train.frames.items()}
+            key = self._key(train, anchors_ID, seed, judge_frames.__module__) | {"frames": digest([name, every])}
+
+            def compute(name: str = name) -> dict[str, NDArray[Any]]:
+                one = judge_frames(name, train, anchors_ID, views=self.views, k=self.k, seed=seed, device=device)
+                return dict(_arrays(name, one))
+
+            found[name] = _restored(name, cache.arrays("trust", key, compute))
+            if not np.isnan(found[name].eta.value):
+                log.info("trust: about %.0f%% of the %s frames are not their item's", 100 * found[name].eta.value, name)
+        return found
+
+    def _key(self, train: TrainData, anchors_ID: NDArray[np.float32], seed: int, module: str) -> dict[str, Any]:
+        edges = train.propagation
+        return {
+            "arrays": digest([edges.keys, edges.num_items, anchors_ID, dict(train.features)]),
+            "options": {"views": list(self.views), "k": self.k},
+            "seed": seed,
+            "code": code_digest(module),
+        }
 
     def _judged(
         self, train: TrainData, anchors_ID: NDArray[np.float32], seed: int, cache: Cache, device: torch.device
     ) -> dict[str, Trust]:
-        edges = train.propagation
-        key = {
-            "arrays": digest([edges.keys, edges.num_items, anchors_ID, dict(train.features)]),
-            "options": {"views": list(self.views), "k": self.k},
-            "seed": seed,
-            "code": code_digest(judge.__module__),
-        }
+        edges, key = train.propagation, self._key(train, anchors_ID, seed, judge.__module__)
 
         def compute() -> dict[str, NDArray[Any]]:
             found = judge(train.features, edges, anchors_ID, views=self.views, k=self.k, seed=seed, device=device)

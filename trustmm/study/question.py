@@ -13,7 +13,7 @@ from trustmm.study.options import StudyOptions
 from trustmm.study.sampler import check_choice, make_pruner
 from trustmm.study.space import Space
 from trustmm.study.storage import open_storage
-from trustmm.study.trials import num_told
+from trustmm.study.trials import num_ended
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.launch import JobsFailed
 
@@ -161,17 +161,17 @@ def refuse_change(study: Any, space: Space, objectives: Objectives, jobs: Jobs) 
     """Raise ValueError if the study was begun with another space, metric, code, data or fixed options."""
     new = {"space": space.describe(), "metrics": list(objectives.metrics)}
     old = study.user_attrs.get("question")
-    if old is None or not num_told(study.get_trials(deepcopy=False)):  # nothing that could be compared with the new
+    if old is None or not num_ended(study.get_trials(deepcopy=False)):  # nothing that could be compared with the new
         study.set_user_attr("question", new)
         return
     if changes := list(differences(old, new)):
         raise ValueError(_changed(study.study_name, "; ".join(changes)))
-    told = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-    if told:
-        (task,) = jobs.prepare([space.overrides(told[-1].params)])
-        if task.job_id != (was := told[-1].user_attrs["job_id"]):
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    if complete:
+        (task,) = jobs.prepare([space.overrides(complete[-1].params)])
+        if task.job_id != (was := complete[-1].user_attrs["job_id"]):
             why = jobs.changed(task, was) or "the code, the data or fixed options; its result is gone, so it cannot say"
-            became = f"trial {told[-1].number} would be another job today ({was} became {task.job_id}): {why}"
+            became = f"trial {complete[-1].number} would be another job today ({was} became {task.job_id}): {why}"
             raise ValueError(_changed(study.study_name, became))
 
 

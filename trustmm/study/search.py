@@ -1,4 +1,4 @@
-"""A study: trials asked, run, pruned and told one by one, by a controller that may die and come back."""
+"""A study: trials asked for, run, pruned and reported one by one, by a controller that may die and come back."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from trustmm.study.question import Jobs, Objectives, StudyError, distributions, 
 from trustmm.study.sampler import make_sampler, most_at_a_time
 from trustmm.study.space import Space, Value
 from trustmm.study.storage import Lease, address, leased
-from trustmm.study.trials import assignment, next_cell, num_left, num_told, requeue_stale
+from trustmm.study.trials import assignment, next_cell, num_ended, num_left, requeue_stale
 from trustmm.sweep.engine import Executor, Outcome, Task
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Flight:
     task: Task
     trials: list[Any]
     reported: int = -1
-    """Last epoch told to the pruner."""
+    """Last epoch that the pruner knows."""
     pruned: str = ""
     """Why it was stopped; empty for one that runs on."""
 
@@ -42,7 +42,7 @@ class Search:
         study: Optuna's study.
         space: to draw from.
         options: budget, sampler, pruner.
-        objectives: what is told.
+        objectives: what Optuna learns of a trial.
         jobs: turns overrides into tasks and keeps account of them.
     """
 
@@ -99,7 +99,7 @@ class Search:
         """The next trial, those that a dead controller left first; None when the study has enough or the grid ends."""
         trials = self.study.get_trials(deepcopy=False)
         running = sum(len(flight.trials) for flight in self.flights.values())
-        if self.options.n_trials is not None and num_told(trials) + running >= self.options.n_trials:
+        if self.options.n_trials is not None and num_ended(trials) + running >= self.options.n_trials:
             return None
         waiting = any(trial.state.name == "WAITING" for trial in trials)
         if self.options.sampler == "grid" and not waiting:
@@ -219,7 +219,7 @@ def _announce(study: Any, options: StudyOptions, executor: Executor, folder: Pat
     goal = "the whole grid" if options.n_trials is None else f"{options.n_trials} trials"
     log.info(
         "study %s in %s: %d of %s done, sampler %s with seed %d, pruner %s",
-        *(study.study_name, address(options.storage, folder), num_told(trials), goal),
+        *(study.study_name, address(options.storage, folder), num_ended(trials), goal),
         *(options.sampler, options.seed, options.pruner),
     )
     slots = min(executor.slots, most_at_a_time(options) or executor.slots)

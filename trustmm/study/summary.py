@@ -19,7 +19,7 @@ from trustmm.study.options import StudyOptions
 from trustmm.study.question import Objectives
 from trustmm.study.space import Axis, Space
 from trustmm.study.storage import address
-from trustmm.study.trials import num_told
+from trustmm.study.trials import num_ended
 
 SUMMARY, TABLE = "study.json", "trials.csv"
 EVALUATORS = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
@@ -116,7 +116,7 @@ def make_report(study: Any, options: StudyOptions, space: Space, folder: Path, *
         options: of the study.
         space: of the study.
         folder: where its files go.
-        complete: whether all its trials have been told.
+        complete: whether all its trials have ended.
     """
     objectives, trials = Objectives.of(options), study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
@@ -255,7 +255,7 @@ def summary(report: Report, choices: Callable[[Sequence[str]], Mapping[str, str]
 def best_lines(report: Report, command: Sequence[str]) -> list[str]:
     """The best trial, or each of the Pareto front, with the command that runs it again."""
     return [
-        f"best {_values(trial, report.objectives)} (validation, trial {trial.number} of {num_told(report.trials)}): "
+        f"best {_values(trial, report.objectives)} (validation, trial {trial.number} of {num_ended(report.trials)}): "
         + rerun(trial, command)
         for trial in report.best
     ]
@@ -268,12 +268,12 @@ def rerun(trial: Any, command: Sequence[str]) -> str:
 
 def describe_study(report: Report, command: Sequence[str]) -> str:
     """The study as Markdown."""
-    told, goal = num_told(report.trials), "the whole grid" if report.target is None else f"{report.target} trials"
+    ended, goal = num_ended(report.trials), "the whole grid" if report.target is None else f"{report.target} trials"
     state = "complete" if report.complete else "not complete; repeat its command to continue"
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
     lines = [
         f"# Study {report.name}",
-        f"{told} of {goal} ({counts}); {state}. Sampler {report.sampler}. Stored in `{report.storage}`.",
+        f"{ended} of {goal} ({counts}); {state}. Sampler {report.sampler}. Stored in `{report.storage}`.",
         "Values are validation values; test metrics play no part in the choice.",
         *(f"\nEnvironment {one}." for one in report.environments),
         *("", "| parameter | space |", "|---|---|"),

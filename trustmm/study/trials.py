@@ -10,15 +10,15 @@ from trustmm.study.space import Space, Value
 log = logging.getLogger(__name__)
 
 
-def num_told(trials: Sequence[Any]) -> int:
+def num_ended(trials: Sequence[Any]) -> int:
     """Trials that count: finished and pruned ones."""
     return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
 
 
 def num_left(study: Any, options: StudyOptions, space: Space) -> int:
-    """Trials that are still to be told."""
+    """Trials that are still to run."""
     trials = study.get_trials(deepcopy=False)
-    left = [] if options.n_trials is None else [options.n_trials - num_told(trials)]
+    left = [] if options.n_trials is None else [options.n_trials - num_ended(trials)]
     if options.sampler == "grid":
         done = {_cell_key(trial.params) for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")}
         left.append(sum(_cell_key(cell) not in done for cell in space.cells()))
@@ -26,7 +26,7 @@ def num_left(study: Any, options: StudyOptions, space: Space) -> int:
 
 
 def next_cell(space: Space, trials: Sequence[Any], tried: Sequence[Mapping[str, Value]]) -> dict[str, Value] | None:
-    """The first cell of the grid that has not been told, is not running and has not failed in this session."""
+    """The first cell of the grid that has not ended, is not running and has not failed in this session."""
     seen = [trial.params for trial in trials if trial.state.name in ("COMPLETE", "PRUNED", "RUNNING")]
     done = {_cell_key(params) for params in [*seen, *tried]}
     return next((cell for cell in space.cells() if _cell_key(cell) not in done), None)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from trustmm.dataset.data import Features
-from trustmm.graph.edges import Edges
+from trustmm.graph.edges import Edges, IntArray
 from trustmm.seeding import stream
 from trustmm.trust.classifier import log_ratio
 from trustmm.trust.density import local_fdr, p_values
@@ -26,7 +26,7 @@ from trustmm.trust.storey import Estimate, storey
 from trustmm.trust.views import anchor_view, cross_view, principal_coordinates, structure_view
 
 log = logging.getLogger(__name__)
-ViewName = Literal["anchor", "structure", "modalities", "degree"]
+ViewName = Literal["anchor", "structure", "modalities", "degree", "frames"]
 Floats = NDArray[np.float64]
 # Shapes: I items, n judged items (those with training edges), S shuffles.
 ROUNDS = 2
@@ -73,7 +73,7 @@ def judge(
         views: what is looked at. `anchor`: the cosine of the anchor and the feature's projection; `structure`: that of
             the feature and the mean over the item's neighbours in clicks; `modalities`: that of the feature and its
             prediction from each other modality, beside that one's own trust; `degree`: the logarithm of an item's
-            training edges.
+            training edges. `frames` says something of frames only, see `judge_frames`.
         k: neighbours in clicks.
         seed: of folds and shuffles.
         device: where neighbours are searched.
@@ -142,21 +142,41 @@ class _Case:
         return views
 
     def _posterior(self, name: str, views: Mapping[str, Floats]) -> Trust:
-        """From agreements to probabilities, of judged items."""
-        own = {view: values[0] for view, values in views.items()}
-        certain = np.ones(len(self.pairs.items))
-        if not views:
-            return Trust(certain, Estimate(1.0, 0.0), own)
-        facts = [] if self.degree is None else [np.tile(self.degree, (SHUFFLES + 1, 1))]
-        ratio = log_ratio(self.pairs, np.stack([*views.values(), *facts], axis=-1))
-        p = np.empty(len(certain))
-        for half in (0, 1):
-            judged = self.pairs.half == half
-            p[judged] = p_values(ratio[0, judged], ratio[1:, judged].ravel())
-        eta = storey(p, stream(self.seed, "trust", "storey", name))
-        if (0.5 - p.mean()) * np.sqrt(12 * len(p)) < SURE or eta.value >= HOPELESS:
-            return Trust(certain, Estimate(1.0, eta.standard_error), own)
-        return Trust(local_fdr(p, eta.value), eta, own)
+        return posterior(self.pairs, views, self.degree, stream(self.seed, "trust", "storey", name))
+
+
+def posterior(
+    pairs: Pairs,
+    views: Mapping[str, Floats],
+    degree: Floats | None,
+    rng: np.random.Generator,
+    *,
+    group: IntArray | None = None,
+) -> Trust:
+    """From agreements to probabilities, of what is judged.
+
+    Args:
+        pairs: observed and shuffled.
+        views: agreements, (S + 1, n) each, the observed first.
+        degree: a fact beside them, (n,).
+        rng: of the bootstrap.
+        group: what each of the judged belongs to, from 0, (n,), where some depend on each other.
+    """
+    own = {view: values[0] for view, values in views.items()}
+    certain = np.ones(len(pairs.half))
+    if not views:
+        return Trust(certain, Estimate(1.0, 0.0), own)
+    facts = [] if degree is None else [np.tile(degree, (SHUFFLES + 1, 1))]
+    ratio = log_ratio(pairs, np.stack([*views.values(), *facts], axis=-1))
+    p = np.empty(len(certain))
+    for half in (0, 1):
+        judged = pairs.half == half
+        p[judged] = p_values(ratio[0, judged], ratio[1:, judged].ravel())
+    eta = storey(p, rng, group=group)
+    independent = len(p) if group is None else len(np.unique(group))
+    if (0.5 - p.mean()) * np.sqrt(12 * independent) < SURE or eta.value >= HOPELESS:
+        return Trust(certain, Estimate(1.0, eta.standard_error), own)
+    return Trust(local_fdr(p, eta.value), eta, own)
 
 
 def clicks_seen(views: Sequence[ViewName]) -> bool:

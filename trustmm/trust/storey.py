@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
-def storey(p: NDArray[np.floating], rng: np.random.Generator) -> Estimate:
+def storey(p: NDArray[np.floating], rng: np.random.Generator, *, group: NDArray[np.integer] | None = None) -> Estimate:
     """Share of true nulls in [0, 1]: share(p > lambda) / (1 - lambda), and its bootstrap standard error.
 
     p-values of the null are uniform and others small, so those above lambda are nearly all null (Storey, JRSS-B 2002,
@@ -32,14 +32,22 @@ def storey(p: NDArray[np.floating], rng: np.random.Generator) -> Estimate:
     Args:
         p: p-values in [0, 1], (n,); small where an observation does not look like the null.
         rng: stream of the draws.
+        group: what each p-value belongs to, from 0, (n,): the bootstrap draws groups, whose members may depend on each
+            other; each p-value is its own group without it.
 
-    Returns: NaN twice where there are fewer than `LEAST_ITEMS`.
+    Returns: NaN twice where there are fewer than `LEAST_ITEMS`, or groups.
     """
-    if len(p) < LEAST_ITEMS:
+    if len(p if group is None else np.unique(group)) < LEAST_ITEMS:
         return Estimate(np.nan, np.nan)
-    counts = np.bincount(np.searchsorted(THRESHOLDS, p, side="left"), minlength=len(THRESHOLDS) + 1)
-    # Resampling items and counting them by threshold is a multinomial draw of the counts.
-    drawn = rng.multinomial(len(p), counts / len(p), size=DRAWS)
+    place, width = np.searchsorted(THRESHOLDS, p, side="left"), len(THRESHOLDS) + 1
+    counts = np.bincount(place, minlength=width)
+    if group is None:
+        # Resampling items and counting them by threshold is a multinomial draw of the counts.
+        drawn = rng.multinomial(len(p), counts / len(p), size=DRAWS)
+    else:
+        size = int(group.max()) + 1
+        table = np.bincount(group * width + place, minlength=size * width).reshape(size, width)
+        drawn = rng.multinomial(size, np.full(size, 1 / size), size=DRAWS) @ table
     (share,), resampled = _share(counts[None]), _share(drawn)
     return Estimate(float(min(1.0, share)), float(resampled.std(ddof=1)))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from trustmm.dataset.prepare.columns import listed
 from trustmm.dataset.prepare.features import ItemFeatures
-from trustmm.dataset.prepare.names import EXPECTED, name_of
+from trustmm.dataset.prepare.names import one_per_item
 from trustmm.dataset.prepare.records import Record
 from trustmm.dataset.prepare.tally import Tally
 
@@ -54,21 +54,10 @@ def item_attributes(
         tally: counts skipped records.
     """
     values_of: dict[int, frozenset[str]] = {}
-    for number, record in records:
-        name = name_of(record.get(item_column))
-        if name is None:
-            tally.lose_value("no usable item", number, item_column, record.get(item_column), EXPECTED)
-            continue
-        tally.used += 1
-        place = numbers.get(name)
-        if place is None:
-            tally.add("item not in the data set", name)
-        elif place in values_of:
-            tally.add("second attribute record of an item", name)
-        else:
-            values_of[place] = frozenset(
-                f"{column}={value}" for column in columns for value in attribute_values(record.get(column))
-            )
+    for place, record in one_per_item(records, item_column, numbers, tally, kind="attribute"):
+        values_of[place] = frozenset(
+            f"{column}={value}" for column in columns for value in attribute_values(record.get(column))
+        )
     counts = Counter(value for values in values_of.values() for value in values)
     kept = sorted(sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES])
     columns_of = {value: column for column, value in enumerate(kept)}

@@ -2,7 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from trustmm.dataset.prepare.tally import Tally
 
 LONGEST_ID = 256
 """Characters."""
@@ -28,3 +31,37 @@ def name_of(value: Any) -> str | None:
     if not value.isascii():
         value = unicodedata.normalize("NFC", value).strip(BYTE_ORDER_MARK)
     return value if 0 < len(value) <= LONGEST_ID and not _CONTROL.search(value) else None
+
+
+def one_per_item(
+    records: Iterable[tuple[int, Mapping[str, Any]]],
+    item_column: str,
+    numbers: Mapping[str, int],
+    tally: Tally,
+    *,
+    kind: str,
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Dense id and first record of every item of the data set that has one.
+
+    Args:
+        records: with their numbers, for messages.
+        item_column: the field that holds the item.
+        numbers: dense id by item name.
+        tally: counts the other records.
+        kind: of the records, for messages.
+    """
+    seen: set[int] = set()
+    for number, record in records:
+        name = name_of(record.get(item_column))
+        if name is None:
+            tally.lose_value("no usable item", number, item_column, record.get(item_column), EXPECTED)
+            continue
+        tally.used += 1
+        place = numbers.get(name)
+        if place is None:
+            tally.add("item not in the data set", name)
+        elif place in seen:
+            tally.add(f"second {kind} record of an item", name)
+        else:
+            seen.add(place)
+            yield place, record

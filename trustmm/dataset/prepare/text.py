@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustmm.dataset.prepare.columns import listed
-from trustmm.dataset.prepare.names import EXPECTED, name_of
+from trustmm.dataset.prepare.names import one_per_item
 from trustmm.dataset.prepare.records import Record
 from trustmm.dataset.prepare.tally import Tally
 
@@ -56,19 +56,8 @@ def item_texts(
         tally: counts skipped records and items without text.
     """
     texts: list[str | None] = [None] * len(numbers)
-    for number, record in records:
-        name = name_of(record.get(item_column))
-        if name is None:
-            tally.lose_value("no usable item", number, item_column, record.get(item_column), EXPECTED)
-            continue
-        tally.used += 1
-        place = numbers.get(name)
-        if place is None:
-            tally.add("item not in the data set", name)
-        elif texts[place] is not None:
-            tally.add("second metadata record of an item", name)
-        else:
-            texts[place] = joined_text(record, fields)
+    for place, record in one_per_item(records, item_column, numbers, tally, kind="metadata"):
+        texts[place] = joined_text(record, fields)
     for name, place in numbers.items():
         if not texts[place]:
             tally.add("item without metadata" if texts[place] is None else "item with an empty text", name)

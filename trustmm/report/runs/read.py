@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -138,6 +139,8 @@ def options_in(table: pd.DataFrame) -> list[str]:
     return [key for key in keys if key not in SEEDS]
 
 
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+"""Of a function, such as ``corruption.kind=myshop.functions.flipped``."""
 _GROUPS = frozenset({"corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "dataset"})
 
 
@@ -307,11 +310,12 @@ def _plain(value: Any) -> Any:
 
 
 def _targets(node: Any) -> Iterator[str]:
+    """Classes and functions that options name; those of a plugin need not be installed here."""
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield class_name(str(node["_target_"]))
-        for value in node.values():
-            yield from _targets(value)
+        for key, value in node.items():
+            yield from [class_name(str(value))] if key == "_target_" else _targets(value)
+    elif isinstance(node, str) and _PATH.fullmatch(node):
+        yield node
 
 
 def label_of(summary: Mapping[str, Any], group: str) -> str:

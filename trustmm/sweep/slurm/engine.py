@@ -167,7 +167,7 @@ class SlurmExecutor:
         self._live[task.job_id] = _Submitted(task, slurm_id)
 
     def wait(self, timeout: float | None = None) -> tuple[Task, Outcome] | None:
-        """The next task that ended, in order of ending as Slurm told; None after `timeout` seconds without one."""
+        """The next task that ended, in the order of Slurm's reports; None after `timeout` seconds without one."""
         self._flush()
         until = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
@@ -193,14 +193,14 @@ class SlurmExecutor:
 
     def _cancel(self) -> None:
         """Tell Slurm of the jobs that are stopped; where it does not answer, `_look` tries again."""
-        told = [job for job in self._live.values() if job.stopped and not job.cancelled]
+        stopped = [job for job in self._live.values() if job.stopped and not job.cancelled]
         try:
-            if told:
-                cancel([job.slurm_id for job in told])
+            if stopped:
+                cancel([job.slurm_id for job in stopped])
         except SlurmSilent as error:
-            log.warning("Slurm did not accept the cancellation of %d jobs; trying again: %s", len(told), error)
+            log.warning("Slurm did not accept the cancellation of %d jobs; trying again: %s", len(stopped), error)
             return
-        for job in told:
+        for job in stopped:
             job.cancelled = True
 
     def _states_at_last(self, slurm_ids: Sequence[str]) -> dict[str, JobState]:
