@@ -142,7 +142,8 @@ def test_time_left_follows_the_pace_so_far_and_says_nothing_before_it_is_known()
 
 
 def rows(number: int) -> list[FinishedCell]:
-    return [FinishedCell(f"eta={n} seed=0", None, {"test": {"recall@10": n / 100}}) for n in range(number)]
+    made = {"environment": {"host": "here"}, "inputs": []}
+    return [FinishedCell(f"eta={n} seed=0", None, made | {"test": {"recall@10": n / 100}}) for n in range(number)]
 
 
 def test_the_end_has_the_best_in_bold_and_where_to_look_next(
