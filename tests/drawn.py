@@ -5,11 +5,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from trustmm.corruption.kinds import replacement
+from trustmm.corruption.base import Damage
+from trustmm.corruption.clicks import ClickKind
+from trustmm.corruption.frames import FrameKind
+from trustmm.corruption.kinds import Kind, replacement
+from trustmm.corruption.stress import StressTest
+from trustmm.dataset.data import Dataset, TrainData
 from trustmm.dataset.synthetic import SyntheticDataset
 from trustmm.exact import bell
 from trustmm.seeding import stream
@@ -50,6 +55,29 @@ def clusters() -> dict[str, str]:
     return {name: digest(kind(row.astype(np.float32), chosen, stream(1, name))) for name, row in rows.items()}
 
 
+def damage() -> dict[str, str]:
+    """What every kind of damage makes of data: items and their rows, pairs added to many possible ones and to few.
+
+    Not the rows of `normal`, whose last bits are the C library's.
+    """
+    many, few = (SyntheticDataset(**(COMMON | SIZE | DATA[name]))() for name in ("frames", "narrow"))
+    found = {}
+    for kind in (*get_args(Kind), *get_args(FrameKind)):
+        damaged, report = stress(many, kind=kind, eta=0.3)
+        found[f"kind {kind}"] = digest([dict(report.touched), {} if kind == "normal" else dict(damaged.features)])
+    for eta_e, kind in (*((0.3, kind) for kind in get_args(ClickKind)), (-0.3, "uniform")):
+        noisy = [stress(data, edge_kind=kind, eta_e=eta_e)[0] for data in (many, few)]
+        found[f"clicks {kind} {eta_e}"] = digest([train.supervision.keys for train in noisy])
+    return found
+
+
+def stress(data: Dataset, **changes: Any) -> tuple[TrainData, Damage]:
+    """The data after the default test with these changes."""
+    plain = {"kind": "permute", "eta": 0.0, "eta_of": {}, "joint": False, "frame_share": 0.5}
+    noise = {"eta_e": 0.0, "edge_kind": "uniform", "seed": 2}
+    return StressTest(**(plain | noise | changes))(data.as_train_data(), observed=data.observed)
+
+
 def sweep(folder: Path) -> dict[str, str]:
     """Two jobs: prepared with the machine's threads, worked off with one, as a pool's worker does."""
     from hydra import compose, initialize_config_dir
@@ -78,7 +106,7 @@ def sweep(folder: Path) -> dict[str, str]:
 
 if __name__ == "__main__":
     found = {name: SyntheticDataset(**(COMMON | SIZE | options))().content_digest for name, options in DATA.items()}
-    found |= clusters()
+    found |= clusters() | damage()
     with tempfile.TemporaryDirectory() as folder:
         found |= sweep(Path(folder))
     sys.stdout.write(json.dumps(found, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """The floors of the package: what docs/architecture.md draws is what the code imports."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def test_the_drawing_is_the_code(
     if request.config.getoption("--rewrite-golden"):
         path.write_text(drawn, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == drawn, "the rooms have changed: make golden draws them anew"
+
+
+def test_the_page_names_what_is_there(project: Path) -> None:
+    page = (project / "docs" / "architecture.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"(?<=`)[^`\s]*/[^`\s]*(?=`)|(?<=`ls )[^`]+(?=`)", page))
+    assert len(words) > 6
+    assert sorted(word for word in words if not (project / word).exists()) == []
+    assert "def run_job(" in (project / "trustmm" / "job.py").read_text(encoding="utf-8")
+    assert page.count("\n| ") == 1 + 10, "ten questions under one heading"
 
 
 def draw(floors: list[list[str]], edges: set[tuple[str, str]]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from trustmm.backbone.draws import Draws
 from trustmm.corruption.base import Corruption
@@ -33,6 +34,7 @@ from trustmm.store.identity import code_digest, describe, targets
 from trustmm.store.plugins import function
 
 CPU = torch.device("cpu")
+THREADS = (1, 2, 4)
 USERS, ITEMS = 17, 29
 
 
@@ -261,6 +263,14 @@ class DatasetContract(StageContract):
             assert matrix.shape[0] == data.num_items
             assert matrix.dtype == np.float32
             assert np.isfinite(matrix).all()
+
+    def test_it_reads_the_same_data_whatever_the_number_of_threads(self) -> None:
+        """A worker has other threads than its controller: it would not find the job that was prepared."""
+        digests = set()
+        for threads in THREADS:
+            with threadpool_limits(limits=threads):
+                digests.add(self.read_data()().digest)
+        assert len(digests) == 1, "the data depend on the number of BLAS threads; give them a recipe"
 
 
 class MetricContract:

@@ -71,6 +71,9 @@ def test_provenance_says_what_was_done_to_what(made: Path) -> None:
     facts = json.loads((made / "first" / "dataset.json").read_text())
     assert facts["sources"][0]["digest"] == SyntheticDataset(**OPTIONS)().digest
     assert facts["options"]["rectifier"]["lam"] == 0.5
+    assert {"cpu", "blas", "threads", "host"} <= facts["environment"].keys()
+    assert {"prior", "projection", "plan"} <= {one["kind"] for one in facts["inputs"]}
+    assert all(one["environment"] == facts["environment"] for one in facts["inputs"])
     for one in facts["features"].values():
         assert 0 <= one["mismatched_share"] <= 1
         assert one["rho"] == pytest.approx(max(0.05, 1 - one["mismatched_share"]))

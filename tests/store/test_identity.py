@@ -117,6 +117,11 @@ def test_no_rectifier_is_one_identity_whatever_its_ignored_keys() -> None:
     assert job_id("rectifier=none", "rectifier.lam=0.1", "rectifier.k=3") == job_id("rectifier=none")
 
 
+def test_one_share_is_one_identity_whether_it_is_of_all_modalities_or_of_each() -> None:
+    assert job_id(*BASE, "corruption.eta_of.visual=0.2") == job_id(*BASE, "corruption.eta=0.2")
+    assert job_id(*BASE, "corruption.eta=0.5", "corruption.eta_of.visual=0.2") == job_id(*BASE, "corruption.eta=0.2")
+
+
 def test_corruption_seed_counts_only_where_something_is_damaged() -> None:
     assert job_id("corruption.seed=7") == job_id()
     for damage in ("corruption.eta=0.1", "corruption.eta_of.visual=0.1", "corruption.eta_e=0.1"):
