@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-scatter demo quick-report test test-all test-slurm lint format golden bench ui clean
+.PHONY: help setup setup-scatter demo quick-report test test-all test-slurm lint format golden docs bench ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ lint: setup  ## ruff, mypy, the floors (import-linter), and whether tests import
 format: setup  ## let ruff rewrite layout and imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## the documentation as a site, in site/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 golden: setup  ## rewrite tests/golden and the drawing of the rooms; review the diff and note it in CHANGELOG.md
 	$(BIN)/python -m pytest tests/test_golden.py tests/test_architecture.py --rewrite-golden

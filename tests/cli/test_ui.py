@@ -41,6 +41,8 @@ def test_the_server_listens_on_loopback_shows_the_jobs_store_and_reports_nothing
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert os.environ["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert words[-2:] == ["--workers", "1"]
     assert f"the newest sweep: http://127.0.0.1:{port}/#/newest of sqlite:///mlflow.db\n" in capsys.readouterr().out
 
 

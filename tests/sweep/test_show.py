@@ -16,7 +16,7 @@ from trustmm.store.job_folder import Stored, last_epoch
 from trustmm.store.pivot import pivot
 from trustmm.store.sweep_folder import FinishedCell
 from trustmm.sweep import launch, show
-from trustmm.sweep.engine import Outcome, Task
+from trustmm.sweep.engine import Outcome, Task, run_labels
 from trustmm.sweep.show import duration, outcome_table, say_end, show_sweep, state_of, time_left
 
 LINE = "test recall@10=0.1000 ndcg@10=0.0500 result="
@@ -142,7 +142,8 @@ def test_time_left_follows_the_pace_so_far_and_says_nothing_before_it_is_known()
 
 
 def rows(number: int) -> list[FinishedCell]:
-    return [FinishedCell(f"eta={n} seed=0", None, {"test": {"recall@10": n / 100}}) for n in range(number)]
+    made = {"environment": {"host": "here"}, "inputs": []}
+    return [FinishedCell(f"eta={n} seed=0", None, made | {"test": {"recall@10": n / 100}}) for n in range(number)]
 
 
 def test_the_end_has_the_best_in_bold_and_where_to_look_next(
@@ -168,3 +169,18 @@ def test_one_result_needs_no_table_and_a_long_one_ends(tmp_path: Path, capsys: p
     assert "n39" in text
     assert "n40" not in text
     assert "and 5 more lines in" in text
+
+
+def test_names_of_runs_are_as_short_as_they_can_be_and_all_different(tmp_path: Path) -> None:
+    words = [
+        ("dataset=baby", f"rectifier={name}", f"corruption.eta={eta}", f"seed={seed}", f"corruption.seed={seed}")
+        for name in ("none", "mr")
+        for eta in (0, 0.2)
+        for seed in (0, 1)
+    ]
+    tasks = [Task(number, cell, str(number), tmp_path) for number, cell in enumerate(words)]
+    labels = list(run_labels(tasks).values())
+    assert labels[0] == "no rectifier eta=0 seed=0 corruption.seed=0"
+    assert labels[-1] == "mr eta=0.2 seed=1 corruption.seed=1"
+    assert len(set(labels)) == len(tasks)
+    assert list(run_labels(tasks[:1]).values()) == [""]

@@ -1,7 +1,7 @@
 import json
 from urllib.parse import parse_qs, urlsplit
 
-from trustmm.tracking.view import EXPERIMENT_TAGS, SHARED_VIEW, link_to_sweep, view_of_sweep
+from trustmm.tracking.view import EXPERIMENT_TAGS, SHARED_VIEW, link_to_curves, link_to_sweep, view_of_sweep
 
 
 def test_the_shared_view_shows_this_sweeps_jobs_with_the_columns_that_vary() -> None:
@@ -11,6 +11,17 @@ def test_the_shared_view_shows_this_sweeps_jobs_with_the_columns_that_vary() -> 
     assert state["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc'"
     assert state["selectedColumns"][:3] == ["params.`corruption.eta`", "tags.`rectifier`", "tags.`seed`"]
     assert state["orderByKey"] in state["selectedColumns"]
+
+
+def test_a_chart_has_a_line_for_each_metric_over_the_steps() -> None:
+    page = urlsplit(link_to_curves("7", "abc", ["mean recall_at_10/rectifier none", "mean recall_at_10/rectifier mr"]))
+    asked = parse_qs(urlsplit(page.fragment).query)
+    assert page.fragment.startswith("/metric?")
+    assert json.loads(asked["plot_metric_keys"][0]) == [
+        f"mean recall_at_10/rectifier {name}" for name in ("none", "mr")
+    ]
+    assert (asked["runs"], asked["experiments"], asked["x_axis"]) == (['["abc"]'], ['["7"]'], ["step"])
+    assert " " not in page.fragment
 
 
 def test_the_link_opens_the_training_view_on_the_shared_view() -> None:

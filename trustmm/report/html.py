@@ -117,12 +117,13 @@ def _figure(drawing: Drawing) -> str:
     return f"<figure><h3>{alt}</h3>{image}<figcaption>{_inline(drawing.caption)}</figcaption></figure>"
 
 
-def _table(table: Table) -> str:
+def _table(whole: Table) -> str:
+    table = whole.telling()
     heads = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
     rows = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in table.rows)
     below = "".join(f'<p class="caption">{_inline(text)}</p>' for text in (table.caption, *table.notes) if text)
-    whole = f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    return f"<h3>{html.escape(table.title)}</h3>{whole}{below}"
+    shown = f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f"<h3>{html.escape(table.title)}</h3>{shown}{below}"
 
 
 def _cell(value: object) -> str:

@@ -77,3 +77,25 @@ def short_names(tasks: Sequence[Task]) -> dict[int, str]:
     cells = [cell_name(task) for task in tasks]
     axes = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in varying_options(cells)]
     return {task.number: short or cell for task, short, cell in zip(tasks, axes, cells, strict=True)}
+
+
+def run_labels(tasks: Sequence[Task]) -> dict[int, str]:
+    """By number: what tells a cell from the others in the few letters of a table's column: "mr eta=0.2 seed=0".
+
+    A choice is its value, an option the last part of its key where no other key ends so. Empty where nothing varies.
+    """
+    found = {}
+    for task, cell in zip(tasks, varying_options([cell_name(task) for task in tasks]), strict=True):
+        ends = [key.rpartition(".")[2] for key in cell]
+        words = [
+            _word(key, end if ends.count(end) == 1 else key, value)
+            for (key, value), end in zip(cell.items(), ends, strict=True)
+        ]
+        found[task.number] = " ".join(word for word in words if word)
+    return found
+
+
+def _word(key: str, end: str, value: str) -> str:
+    if "." in key or key == "seed":
+        return f"{end}={value}" if value else ""
+    return f"no {key}" if value == "none" else value

@@ -34,7 +34,7 @@ from trustmm.store.sweep_folder import (
     varying_options,
     write_failures,
 )
-from trustmm.sweep.engine import Outcome, Task, cell_name, short_names
+from trustmm.sweep.engine import Outcome, Task, cell_name, run_labels
 from trustmm.sweep.worker import UNREADABLE, Assignment
 from trustmm.tracking.mlflow import TrackingError
 from trustmm.tracking.redact import concealed, public
@@ -111,11 +111,11 @@ class Sweep:
         for place, (cell, words, facts) in enumerate(zip(cells, overrides, identities, strict=True)):
             job_id = facts["job_id"]
             tasks.append(Task(first_number + place, tuple(words), job_id, cell.folder(job_id)))
-        labels = short_names([*(planned.task for planned in self._planned.values()), *tasks])
+        labels = run_labels([*(planned.task for planned in self._planned.values()), *tasks])
         for task, cell, facts in zip(tasks, cells, identities, strict=True):
             config, parent = OmegaConf.to_yaml(cell.config), self._parents[cell.tracking]
-            label = labels[task.number] if len(labels) > 1 else ""
-            assignment = Assignment(task, config, cell.choices, parent, self.folder.absolute(), facts, label)
+            where = self.folder.absolute()
+            assignment = Assignment(task, config, cell.choices, parent, where, facts, labels[task.number])
             self._planned[task.number] = _Planned(cell, assignment)
         for line in changed_cells(self.folder, tasks, identities):
             log.info("%s", line)

@@ -31,6 +31,7 @@ from trustmm.tracking.mlflow_run import (
     Status,
     connect,
     guard_of,
+    legal_names,
     load,
     log_params,
     origin,
@@ -39,7 +40,7 @@ from trustmm.tracking.mlflow_run import (
     tag_values,
 )
 from trustmm.tracking.redact import public, short
-from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_sweep, view_of_sweep
+from trustmm.tracking.view import EXPERIMENT_TAGS, SweepSummary, link_to_curves, link_to_sweep, view_of_sweep
 
 __all__ = ["DatasetInfo", "MLflowTracking", "NoTracking", "Run", "Status", "Tracking", "TrackingError"]
 
@@ -191,22 +192,25 @@ class MLflowTracking(Tracking):
 
     def finish_parent(self, run_id: str | None, status: Status, summary: SweepSummary) -> str | None:
         """See the base class; the table's columns are a shared view, which this writes."""
-        run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
-        run.log_new_params(summary.params)
-        run.set_tags({**summary.tags, "mlflow.note.content": summary.note} if summary.note else summary.tags)
-        for step, metrics in summary.metrics.items():
-            run.log_metrics(metrics, step=step)
-        run.log_named(summary.files)
-        run.finish(status)
 
         def share() -> str:
             client = self._client()
             experiment = self._experiment_id(client)
             for key, value in view_of_sweep(str(run_id), summary.axes).items():
                 client.set_experiment_tag(experiment, key, value)
-            return link_to_sweep(experiment, str(run_id))
+            return experiment
 
-        return self._guard.attempt("share a view of the sweep", share)
+        experiment, note = self._guard.attempt("share a view of the sweep", share), summary.note
+        if experiment is not None and (curves := list(legal_names(dict.fromkeys(summary.curves)))):
+            note += f"\n\n[The means as curves, in one chart]({link_to_curves(experiment, str(run_id), curves)})"
+        run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
+        run.log_new_params(summary.params)
+        run.set_tags({**summary.tags, "mlflow.note.content": note} if note else summary.tags)
+        for step, metrics in summary.metrics.items():
+            run.log_metrics(metrics, step=step)
+        run.log_named(summary.files)
+        run.finish(status)
+        return None if experiment is None else link_to_sweep(experiment, str(run_id))
 
     @contextmanager
     def run(

@@ -7,9 +7,11 @@ along, and an address can name that. Seen in MLflow 3.17.2 with headless Chromiu
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class SweepSummary:
     """Files to keep, by their names there."""
     note: str = ""
     """Markdown for its page."""
+
+    @property
+    def curves(self) -> list[str]:
+        """Metrics with a mean at several steps."""
+        known = [name for metrics in self.metrics.values() for name in metrics if name.startswith("mean ")]
+        return [name for name, times in Counter(known).items() if times > 1]
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -65,6 +73,22 @@ def view_of_sweep(parent_run_id: str, axes: Sequence[str]) -> dict[str, str]:
         "hideEmptyCharts": True,
     }
     return {f"{SHARED_VIEW}{parent_run_id}": json.dumps(state)}
+
+
+def link_to_curves(experiment_id: str, run_id: str, metrics: Sequence[str]) -> str:
+    """Place, on MLflow's pages, of a chart with these metrics of a run over their steps, a line each."""
+    asked = {
+        "runs": [run_id],
+        "metric": metrics[0],
+        "experiments": [experiment_id],
+        "plot_metric_keys": list(metrics),
+        "plot_layout": {"autosize": True, "xaxis": {}, "yaxis": {}},
+        "deselected_curves": [],
+        "last_linear_y_axis_range": [],
+    }
+    plain = {"x_axis": "step", "y_axis_scale": "linear", "line_smoothness": "1", "show_point": "true"}
+    words = {name: json.dumps(value, separators=(",", ":")) for name, value in asked.items()} | plain
+    return f"#/metric?{urlencode(words, quote_via=quote)}"
 
 
 def link_to_sweep(experiment_id: str, parent_run_id: str, server: str = "http://127.0.0.1:5000") -> str:

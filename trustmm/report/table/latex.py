@@ -39,21 +39,7 @@ _SPECIAL |= {"±": r"$\pm$", "×": r"$\times$", "−": "$-$"}
 
 def latex(table: Table) -> str:
     """A table environment, or several where there are many rows: by metric, and `MOST_ROWS` on a page."""
-    return "\n".join(_environment(part) for part in _parts(_telling(table)))
-
-
-def _telling(table: Table) -> Table:
-    """Without columns that are empty, and without the environment where it is one."""
-    column = [[str(row[place]) for row in table.rows] for place in range(len(table.columns))]
-    kept = [
-        place
-        for place, name in enumerate(table.columns)
-        if not table.rows or (any(column[place]) and (name != "environment" or len(set(column[place])) > 1))
-    ]
-    dropped = "environment" in table.columns and list(table.columns).index("environment") not in kept
-    notes = [note for note in table.notes if not (dropped and note.startswith("Environment "))]
-    rows = [[row[place] for place in kept] for row in table.rows]
-    return replace(table, columns=[table.columns[place] for place in kept], rows=rows, notes=notes)
+    return "\n".join(_environment(part) for part in _parts(table.telling()))
 
 
 def _parts(table: Table) -> Iterator[Table]:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trustmm.statistics.seeds import Interval
@@ -44,6 +44,19 @@ class Table:
         lines += [f"| {' | '.join(_markdown(value) for value in row)} |" for row in self.rows]
         below = [text for text in (self.caption, *self.notes) if text]
         return "\n".join([f"**{self.title}**", "", *lines, "", *[f"{text}\n" for text in below]])
+
+    def telling(self) -> "Table":
+        """Without columns that are empty, and without the environment where it is one: for a page and a paper."""
+        columns = [(name, {str(row[place]) for row in self.rows}) for place, name in enumerate(self.columns)]
+        one = any(name == "environment" and len(values) == 1 for name, values in columns)
+        kept = [
+            place
+            for place, (name, values) in enumerate(columns)
+            if not self.rows or (any(values) and not (one and name == "environment"))
+        ]
+        notes = [note for note in self.notes if not (one and note.startswith("Environment "))]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in kept], rows=rows, notes=notes)
 
     def csv(self) -> str:
         """As CSV with unrounded numbers; the caption is not in it."""

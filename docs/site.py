@@ -1,0 +1,55 @@
+"""Pages of the documentation site that are made from other files: the README as home, and all options from conf/."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?: (?P<value>.*?))?(?:\s+# (?P<comment>.*))?$")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Called by mkdocs with the files that it found."""
+    from mkdocs.structure.files import File
+
+    made = {page: site_links((ROOT / file).read_text(encoding="utf-8")) for page, file in COPIED.items()}
+    for page, text in (made | {"options.md": options_page(ROOT / "conf")}).items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def site_links(text: str) -> str:
+    """Links of a page at the root, as they are from within the site."""
+    for page, file in COPIED.items():
+        text = re.sub(rf"\]\({re.escape(file)}(#[^)]*)?\)", rf"]({page}\1)", text)
+    text = text.replace("](docs/decisions)", "](decisions/0001-target-not-registry.md)").replace("](docs/", "](")
+    return re.sub(r"\[([^]]*)\]\((CITATION\.cff|LICENSE)\)", r"\1", text)
+
+
+def options_page(conf: Path) -> str:
+    """Every option of every YAML file, with its default and its comment."""
+    intro = "Every key of every file in `conf/`. `GROUP=OPTION` chooses a file, `GROUP.KEY=VALUE` changes a key."
+    parts = ["# Options", intro]
+    for path in sorted(conf.rglob("*.yaml"), key=lambda path: (path.parent != conf, path)):
+        inside = path.relative_to(conf)
+        title = str(inside) if path.parent == conf else f"{inside.parent}={path.stem}"
+        parts += [f"## {title}", *option_table(path.read_text(encoding="utf-8"))]
+    return "\n\n".join(parts) + "\n"
+
+
+def option_table(text: str) -> list[str]:
+    """The comment that heads a file, and a table of its keys."""
+    intro = list(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    rows = ["| key | default | |", "|---|---|---|"]
+    parents: list[str] = []
+    for line in text.splitlines()[len(intro) :]:
+        found = KEY.match(line)
+        if found is None:
+            continue
+        parents = [*parents[: len(found["indent"]) // 2], found["key"]]
+        if parents[0] != "defaults" and found["value"]:
+            value, comment = (cell.strip().replace("|", r"\|") for cell in (found["value"], found["comment"] or ""))
+            rows.append(f"| `{'.'.join(parents)}` | `{value}` | {comment} |")
+    return [" ".join(line.lstrip("# ") for line in intro), "\n".join(rows)]
