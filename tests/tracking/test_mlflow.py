@@ -219,7 +219,7 @@ def test_a_sweep_says_what_it_found_in_numbers_over_its_axis_tags_and_params_tha
     points = client.get_metric_history(run_id, "mean recall_at_10/rectifier none")
     assert {(point.step, point.value) for point in points} == {(0, 0.1), (20, 0.2)}
     assert (data.params, data.tags["selected_by_validation"]) == ({"fixed": "is a"}, "b")
-    note, chart = data.tags["mlflow.note.content"].split("\n\n")
+    chart, note = data.tags["mlflow.note.content"].split("\n\n")
     assert note == "**b**"
     assert "(#/metric?" in chart
     assert "mean%20recall_at_10%2Frectifier%20none" in chart

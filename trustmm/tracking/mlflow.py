@@ -202,7 +202,8 @@ class MLflowTracking(Tracking):
 
         experiment, note = self._guard.attempt("share a view of the sweep", share), summary.note
         if experiment is not None and (curves := list(legal_names(dict.fromkeys(summary.curves)))):
-            note += f"\n\n[The means as curves, in one chart]({link_to_curves(experiment, str(run_id), curves)})"
+            chart = f"[The means as curves, in one chart]({link_to_curves(experiment, str(run_id), curves)})"
+            note = f"{chart}\n\n{note}"  # first: the page folds a long note
         run = MLflowRun(guard_of(self.uri), self._client, lambda client: str(run_id))
         run.log_new_params(summary.params)
         run.set_tags({**summary.tags, "mlflow.note.content": note} if note else summary.tags)
