@@ -1,17 +1,22 @@
 """Stages that do not fit the data are refused before anything is computed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
+from omegaconf import DictConfig
 
 from trustmm.cli.run import build_stages
 from trustmm.dataset.data import Dataset
 from trustmm.graph.edges import Edges
 from trustmm.job import check_fit
+from trustmm.options.compose import compose_job
 from trustmm.options.config import config_folder, register
+from trustmm.run.cell import build_cell
+from trustmm.sweep.plan import Sweep
 
 SMALL = (
     "dataset.num_users=60",
@@ -87,3 +92,15 @@ def test_stage_that_does_not_derive_from_its_base_class_is_refused(group: str) -
     config[group] = {**config[other[group].partition("=")[0]], "_partial_": group == "backbone"}
     with pytest.raises(ValueError, match=rf"{group}._target_ must be a subclass of trustmm\.{group}\.base\.\w+, got "):
         build_stages(config)
+
+
+def test_a_sweep_checks_the_jobs_of_later_rounds_against_data_that_it_has_read(tmp_path: Path) -> None:
+    """The rounds of a study: the data are read for the first one only."""
+    sweep = Sweep(lambda words: DictConfig({}), tmp_path, lambda *arguments, **options: "")
+    words = ("tracking=none", "dataset.num_users=60", "dataset.num_items=40", "dataset.num_interactions=400")
+    fits, fits_not = (
+        build_cell(*compose_job([*words, "rectifier.k=5", *more])) for more in ((), ("corruption.kind=frames",))
+    )
+    sweep._read_data([fits])
+    with pytest.raises(ValueError, match=r"corruption\.kind=frames damages features with a time axis"):
+        sweep._read_data([fits_not])

@@ -299,7 +299,9 @@ def _changed_since(task: Task, job_id: str, identity: Mapping[str, Any]) -> str:
 
 def _light(data: "Dataset") -> "Dataset":
     """The data without their features' rows, for later checks."""
-    return replace(data, features={name: matrix[:0].copy() for name, matrix in data.features.items()})
+    features = {name: matrix[:0].copy() for name, matrix in data.features.items()}
+    frames = {name: replace(one, rows_NX=one.rows_NX[:0].copy()) for name, one in data.frames.items()}
+    return replace(data, features=features, frames=frames)
 
 
 def _data_key(cell: Cell) -> str:
