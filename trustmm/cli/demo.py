@@ -74,9 +74,8 @@ def run_sweep(name: str, extra: Sequence[str], outputs: Path, console: Console) 
 
 def recall_table(title: str, runs: Runs) -> Table:
     """Mean over seeds of base and each repair, and the paired difference of every seed."""
-    table = Table(title=title, caption=f"mean of {len(SEEDS)} seeds (training and corruption); differences are paired")
-    for column in ("eta", "base", "repair", "repaired", "difference", "by seed"):
-        table.add_column(column, justify="right")
+    caption = f"mean of {len(SEEDS)} seeds (training and corruption); differences are paired"
+    table = plain_table(title, caption, "eta", "base", "repair", "repaired", "difference", "by seed")
     found = pairs(runs.table, "rectifier", "none", "test/recall@10", [ETA, "rectifier"])
     for pair in found:
         gain = pair.interval.estimate
@@ -88,13 +87,19 @@ def recall_table(title: str, runs: Runs) -> Table:
     return table
 
 
+def plain_table(title: str, caption: str, *columns: str) -> Table:
+    """An empty table of numbers without lines, whose cells are never broken: it fits 80 columns."""
+    table = Table(title=title, caption=caption, box=None, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def repairs_table(runs: Runs) -> Table:
     """Does a repair repair, and what does it do to the items that were right? Measured against the clean features."""
     caption = "wrong: items whose features were permuted; neighbours: of the 10 nearest with clean features, share kept"
-    table = Table(title="The repairs themselves, before -> after", caption=caption)
-    columns = ("eta", "repair", "modality", "estimated eta", "cosine to clean, wrong", "right", "neighbours, right")
-    for column in columns:
-        table.add_column(column, justify="right")
+    columns = ("eta", "repair", "modality", "estimated\neta", "cosine\nto clean,\nwrong", "right", "neighbours,\nright")
+    table = plain_table("The repairs themselves, before -> after", caption, *columns)
     shown = ("touched/{}_to_clean", "untouched/{}_to_clean", "untouched/{}_knn_overlap")
     states = [[name.format(state) for name in shown] for state in ("observed", "rectified")]
     repaired = runs.table[runs.table["rectifier"] != "none"]
