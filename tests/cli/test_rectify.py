@@ -21,6 +21,7 @@ OPTIONS = {
     "num_users": 60,
     "num_items": 40,
     "num_interactions": 400,
+    "frames": {},
     "taste_dim": 16,
     "num_groups": 50,
     "spread": 0.1,
