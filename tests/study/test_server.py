@@ -61,7 +61,7 @@ def test_sweep_tracks_to_a_server_as_to_a_file_and_the_password_stays_out(server
     assert {run.data.params["seed"] for run in children} == {"0", "1"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"cells.csv", "summary.csv", "summary.png"} <= files
+    assert {"bookkeeping", "summary.csv", "summary.png"} <= files
     assert "result.json" in {file.path for file in client.list_artifacts(children[0].info.run_id)}
     assert SECRET not in done.stdout + done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
