@@ -1,6 +1,7 @@
 """Keys times bad values: exit status 1, one line that names the key, no traceback, bounded memory."""
 
 import contextlib
+import gc
 import io
 import os
 import random
@@ -32,6 +33,13 @@ NONSENSE = ("nope", "[]", "{}", "{a: 1}", "null", "''", "-7", "1e999", "nan", "5
 """For every key those that it does not allow."""
 TEXT_OR_OPEN = re.compile(r"root|_dir$|experiment$|\.name$|eta_of$|k_of$|modality_weight|modalities")
 """Keys whose values are any text, or any names."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _logs_end_here() -> Iterator[None]:
+    """Hydra's logs are found open here, where nobody minds, and not in the next module."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """Folders of any name, typed: what to type is said, and files lie there and nowhere else."""
 
+import gc
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,15 @@ from trustmm.dataset.write import write_dataset
 from trustmm.options.explain import in_quotes
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Hydra's log of a run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _logs_end_here() -> Iterator[None]:
+    """Hydra's logs are found open here, where nobody minds, and not in the next module."""
+    yield
+    gc.collect()
+
+
 SHORT = ("training.epochs=1", "training.device=cpu", "backbone=bpr", "tracking=none", "rectifier.k=5")
 
 

@@ -31,7 +31,7 @@ def trustmm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (
             ["corruption.kind=noise"],
             "corruption.kind must be permute or constant or normal or missing or swap_similar or "
-            "replace or shift or the path of a function in a plugin, got 'noise'",
+            "replace or shift or frames or rotate or the path of a function in a plugin, got 'noise'",
         ),
         (["corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
         (["+corruption.etta=0.2"], "unknown key corruption.etta; did you mean corruption.eta"),
