@@ -122,7 +122,8 @@ def test_the_trusted_mean_of_one_item() -> None:
     plain = frames.pooled()
     assert_allclose(plain[:, 0], [4, 0, 5])
     assert_allclose(trusted_mean(frames, np.array([1, 1, 0, 1.0]), plain)[:, 0], [2, 0, 5])
-    assert_array_equal(trusted_mean(frames, np.array([0, 0, 0, 0.0]), plain), plain)
+    for weight in (0.0, 1.0):  # no frame believed, or all: what was there stays, whatever it was
+        assert_array_equal(trusted_mean(frames, np.full(4, weight), plain + 1), plain + 1)
 
 
 def test_few_items_are_not_judged() -> None:

@@ -9,8 +9,8 @@ from trustmm.dataset.frames import Frames
 from trustmm.exact import decimal
 from trustmm.graph.edges import IntArray
 
-# Shapes: I items, N frames of all items together. Draws are as many for every list of chosen items, so that an item is
-# damaged alike in a longer one.
+# Shapes: I items, N frames of all items together. How much is drawn does not depend on which items are chosen, so an
+# item is damaged in the same way wherever it is among them.
 FrameKind = Literal["frames", "rotate"]
 
 
@@ -22,8 +22,8 @@ def damage_frames(
     Args:
         clean: left as they are.
         chosen: items that are damaged.
-        kind: `frames`: floor(share * n) of an item's n frames, at random, become frames of other items, any of these
-            alike likely; `rotate`: an item's frames move round in a circle by a random step, so that each is at the
+        kind: `frames`: floor(share * n) of an item's n frames, at random, become frames of other items, all of these
+            equally likely; `rotate`: an item's frames move round in a circle by a random step, so that each is at the
             wrong time, and the mean stays.
         share: in [0, 1], for `frames`.
         rng: of the draws.

@@ -95,7 +95,7 @@ FILLS: Mapping[str, Replacement] = {"constant": constant, "normal": normal, "mis
 
 
 def replacement(kind: str) -> Replacement:
-    """What one of ours, by name, or a plugin's, by its path, puts in place; ValueError if there is none."""
+    """What a kind of ours (by name) or of a plugin (by path) gives the chosen items; ValueError if there is none."""
     if kind in MOVES:
         return lambda clean_ID, chosen, rng: clean_ID[MOVES[kind](clean_ID, chosen, rng)]
     return FILLS.get(kind) or function(kind)

@@ -151,7 +151,7 @@ class StressTest(Corruption):
         touched[chosen] = True
         if not len(chosen):
             return _Damaged(clean, touched, frames, touched[frames.items])
-        if self.kind in get_args(FrameKind):
+        if self.in_time:
             frames, wrong = damage_frames(frames, chosen, self.kind, self.frame_share, rng)
         elif self.kind in MOVES:
             owners = np.arange(len(clean))
