@@ -26,11 +26,11 @@ def sweep_page(folder: Path, rows: Sequence[FinishedCell]) -> str:
     table = pivot(rows)
     with atomic(folder / "summary.png") as path:
         draw(table).savefig(path)
-    return markdown(table)
+    return f"{markdown(table)}\n\nAll cells: Artifacts, summary.csv."
 
 
 def markdown(table: Pivot) -> str:
-    """The pivot as the note of a parent run: mean, standard deviation over seeds, number of seeds."""
+    """The pivot in Markdown: mean, standard deviation over seeds, number of seeds."""
     heads = [f"{table.axis}={column}" if table.axis else f"test {METRIC}" for column in table.columns]
     lines = [f"Test {METRIC}, mean ± standard deviation over seeds (number of seeds)", ""]
     lines += [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
@@ -39,7 +39,7 @@ def markdown(table: Pivot) -> str:
         cells = [_mean_and_spread(table.values.get(place, ()), table.made.get(place, "")) for place in places]
         lines.append(f"| {line} | {' | '.join(cells)} |")
     notes = [f"\nEnvironment {one}." for one in table.environments]
-    return "\n".join([*lines, *notes, "", "All cells: Artifacts, summary.csv."])
+    return "\n".join([*lines, *notes])
 
 
 def table_text(rows: Sequence[FinishedCell]) -> str:
