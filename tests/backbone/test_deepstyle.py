@@ -1,5 +1,6 @@
 """DeepStyle against its formula, and the categories that it needs."""
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,6 @@ def test_loss_is_bpr_and_the_squares_of_the_gathered_rows() -> None:
 
 def test_data_without_categories_are_refused() -> None:
     data = Dataset("toy", EDGES, EDGES, EDGES, {"visual": np.eye(4, dtype=np.float32)})
-    job: Any = SimpleNamespace(backbone=DeepStyle)
+    job: Any = SimpleNamespace(backbone=functools.partial(DeepStyle))
     with pytest.raises(ValueError, match="DeepStyle needs a category for each item, but dataset 'toy' has none; name"):
         check_fit(job, data)
