@@ -1,7 +1,6 @@
 """MLflow's database file: whole or not there, wherever it lies."""
 
 import logging
-import os
 import sqlite3
 import subprocess
 import sys
@@ -37,6 +36,15 @@ def publish(typed: str) -> None:
         run.log_text("here", "a.txt")
 
 
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow keeps a store and an engine for each address; a relative one is another file in another folder."""
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    connect.cache_clear()
+    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map", {})
+
+
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("name", [*SIGNS, ALL_SIGNS])
 def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
@@ -46,17 +54,11 @@ def test_runs_go_into_the_file_beside_us_whatever_the_folder_is_called(
     folder.mkdir()
     (folder / "mlflow.db").write_bytes(made)
     monkeypatch.chdir(tmp_path if absolute else folder)
-    connect.cache_clear()
-    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore._engine_map", {})
+    forget(monkeypatch)
     typed = f"sqlite:///{folder}/mlflow.db" if absolute else "sqlite:///mlflow.db"
     assert database_file(typed) == folder / "mlflow.db"
     assert database_file(f"sqlite:///{folder}/made/later.db") == folder / "made" / "later.db"
-    if absolute or "%" not in name:
-        publish(typed)
-    else:  # MLflow keeps an engine for each address, and a relative one is another file elsewhere: a process of its own
-        code = f"from tests.tracking.test_database import publish; publish({typed!r})"
-        subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    connect.cache_clear()
+    publish(typed)
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
     assert [path.read_text() for path in folder.rglob("a.txt")] == ["here"]

@@ -189,11 +189,11 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_repeated_command_completes
 
 
 def test_preempted_job_continues_to_the_same_numbers(cluster: Path, tmp_path: Path) -> None:
-    plain = start("training.epochs=1000", "output_dir=whole", cwd=tmp_path)
+    plain = start("training.epochs=500", "output_dir=whole", cwd=tmp_path)
     status, log = end(plain)
     assert status == 0, log
     (whole,) = (path.parent for path in tmp_path.glob("whole/*/result.json"))
-    sweep = start("-m", *LAUNCHER, "hydra.launcher.cpus_per_task=2", "training.epochs=1000", cwd=tmp_path)
+    sweep = start("-m", *LAUNCHER, "hydra.launcher.cpus_per_task=2", "training.epochs=500", cwd=tmp_path)
     (payload,) = until(lambda: payloads(tmp_path), sweep)
     until(lambda: epochs(tmp_path, payload) > 30, sweep)
     urgent = ["sbatch", "--wait", "--partition=urgent", "--cpus-per-task=2", f"--output={tmp_path}/urgent", "--wrap=id"]
