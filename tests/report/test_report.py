@@ -189,6 +189,27 @@ def test_the_same_job_in_two_sweeps_counts_once(new_sweep: Callable[[str], Sweep
     assert len(combine([read_sweeps([left.folder]), read_sweeps([right.folder])]).table) == 1
 
 
+def test_folders_of_one_command_from_two_machines_are_one_study_each_job_once(tmp_path: Path) -> None:
+    """One machine was stopped, the other failed at what the first had done; seed 3 was run by nobody."""
+    machines = [Sweep(tmp_path / machine, "table2") for machine in ("one", "two")]
+    for machine, seeds in zip(machines, ((0, 1), (1, 2)), strict=True):
+        for seed in seeds:
+            for rectifier in ("none", "mr"):
+                value = 0.1 + 0.01 * seed + 1e-9 * (machine is machines[1])
+                machine.add(value, rectifier=rectifier, seed=seed)
+        (machine.folder / "multirun.yaml").write_text(PLAN.format(seeds="0,1,2,3"), encoding="utf-8")
+    machines[1].fail("rectifier=none seed=0")
+    runs = read_sweeps([machine.folder for machine in machines])
+    assert runs.table.groupby("rectifier")["seed"].apply(list).to_dict() == {"mr": [0, 1, 2], "none": [0, 1, 2]}
+    twice = runs.table[runs.table["seed"] == 1]
+    assert {Path(folder).parent.name for folder in twice["folder"]} == {"one"}  # the newer results
+    assert [cell.cell for cell in runs.absent] == ["rectifier=none seed=3", "rectifier=mr seed=3"]
+    assert not runs.failures
+    assert "study" not in axes_of(runs.table)
+    (pair,) = pairs(runs.table, "rectifier", "none", "test/recall@10")
+    assert sorted(pair.by_seed) == [0, 1, 2]
+
+
 def test_axes_are_what_varies_and_a_gap_is_a_missing_seed(sweep: Sweep) -> None:
     curves(sweep, recall, etas=(0, 0.2), seeds=(0, 1))
     sweep.add(0.1, backbone="freedom", eta=0, rectifier="none", seed=2)
