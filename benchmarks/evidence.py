@@ -45,7 +45,7 @@ def single(when: Looks, effect: float, margin: float) -> Sequence[str]:
 def family(when: Looks, effects: Sequence[float]) -> Sequence[str]:
     """Several comparisons with a base in common, some of them cut short at random: false and right verdicts."""
     false = right = 0
-    for n in range(STUDIES // 4):
+    for n in range(STUDIES):
         rng = stream(n, "family", str(effects))
         noise_CS = rng.standard_normal((FAMILY, AT[-1])) + rng.standard_normal(AT[-1])
         paths_CS = np.array(effects)[:, None] + noise_CS / np.sqrt(2)
@@ -55,8 +55,8 @@ def family(when: Looks, effects: Sequence[float]) -> Sequence[str]:
         verdicts = p <= ALPHA
         false += bool(verdicts[np.array(effects) == 0].any())
         right += int(verdicts[np.array(effects) != 0].sum())
-    real = sum(effect != 0 for effect in effects) * (STUDIES // 4)
-    return [", ".join(f"{effect:g}" for effect in effects), f"{100 * false / (STUDIES // 4):.1f}", share(right, real)]
+    real = sum(effect != 0 for effect in effects) * STUDIES
+    return [", ".join(f"{effect:g}" for effect in effects), f"{100 * false / STUDIES:.1f}", share(right, real)]
 
 
 def share(part: int, whole: int) -> str:

@@ -192,16 +192,14 @@ def _chance(
     values: NDArray[np.float64], when: Looks, question: Question, level: float, rng: np.random.Generator
 ) -> float:
     """Share of simulated futures with a verdict: mean and spread are drawn given the seeds so far, then new seeds."""
-    n, left, draws = len(values), [look for look in when.at if look > len(values)], 500
+    n, draws, left_L = len(values), 500, np.array([look for look in when.at if look > len(values)], dtype=np.int64)
     spread_D = values.std(ddof=1) * np.sqrt((n - 1) / rng.chisquare(n - 1, draws))
     mean_D = values.mean() + spread_D / np.sqrt(n) * rng.standard_normal(draws)
-    decided_D = np.zeros(draws, dtype=bool)
     future_DS = mean_D[:, None] + spread_D[:, None] * rng.standard_normal((draws, when.at[-1] - n))
     path_DS = np.concatenate([np.broadcast_to(values, (draws, n)), future_DS], axis=1)
-    for look in left:
-        part_DS = path_DS[:, :look]
-        half_D = stats.t.ppf(1 - level / when.sided, look - 1) * part_DS.std(axis=1, ddof=1) / np.sqrt(look)
-        centre_D = part_DS.mean(axis=1)
-        decided_D |= (np.abs(centre_D) if when.sided == 2 else centre_D) > half_D
-        decided_D |= np.abs(centre_D) + half_D < question.margin
-    return float(decided_D.mean())
+    sum_DL, square_DL = (part.cumsum(axis=1)[:, left_L - 1] for part in (path_DS, path_DS**2))
+    error_DL = np.sqrt(np.maximum(square_DL - sum_DL**2 / left_L, 0) / (left_L - 1) / left_L)
+    half_DL, centre_DL = stats.t.ppf(1 - level / when.sided, left_L - 1) * error_DL, sum_DL / left_L
+    decided_DL = (np.abs(centre_DL) if when.sided == 2 else centre_DL) > half_DL
+    decided_DL |= np.abs(centre_DL) + half_DL < question.margin
+    return float(decided_DL.any(axis=1).mean())
