@@ -75,6 +75,7 @@ def draw_paths(paths: Mapping[str, tuple[Path, str]], metric: str) -> "Figure":
         panel.plot(seeds, centre, "o-", color=BLUE, markersize=4, label="difference")
         panel.set_title(f"{label}\n{ended or 'undecided'} after {seeds[-1]} seeds", fontsize=8)
         panel.set_xticks(seeds)
+        panel.margins(x=0.1)
         panel.set_xlabel("seeds", fontsize=8)
         panel.tick_params(labelsize=7)
     for panel in panels[len(paths) :]:
