@@ -38,10 +38,10 @@ quick-report: setup  ## sweeps of all quick templates, and their reports in outp
 
 MARKS ?= not slow
 test: setup  ## quick tests
-	$(BIN)/python -m pytest -n auto -m "$(MARKS)"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(MARKS)"
 
 test-all: setup  ## all tests, with real data where ../shared is
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slurm: setup  ## sweeps on a real one-node Slurm, installed with apt-get where it is not (as root)
 	$(BIN)/python -m pytest -m slurm
