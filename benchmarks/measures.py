@@ -291,28 +291,37 @@ def rectify() -> dict:
 
 
 def edit() -> dict:
-    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions; item degrees are skewed."""
+    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions, then the amount by folds."""
     from trustmm.dataset.data import TrainData
-    from trustmm.graph.edges import Edges
     from trustmm.options.build import build
     from trustmm.prior.lightgcn import Prior
     from trustmm.store.cache import Cache
 
     num_users, num_items, count = ELECTRONICS_SIZE
     rng = np.random.default_rng(0)
-    keys = rng.integers(0, num_users, 2 * count) * num_items + (num_items * rng.random(2 * count) ** 2).astype(int)
-    keys = np.sort(rng.permutation(np.unique(keys))[:count])
-    train = TrainData(*[Edges.from_keys(keys, num_users, num_items)] * 2, {})
+    edges = grouped_edges(rng, num_users, num_items, count)
     prior = Prior(*(rng.standard_normal((size, 64), dtype=np.float32) for size in (num_users, num_items)))
     result = {"pairs": count, "peak_before_gib": peak_gib()}
-    for op in ("prune", "complete"):
-        stage = build(config("edit=both", f"edit.op={op}"), "edit")
+    for op, amount in (("prune", "fixed"), ("complete", "fixed"), ("prune", "auto"), ("complete", "auto")):
+        stage, name = build(config("edit=both", f"edit.op={op}", f"edit.amount={amount}"), "edit"), f"{op}_{amount}"
         started, started_cpu = time.perf_counter(), time.process_time()
+        train = TrainData(edges, edges, {})
         proposal = stage(train, lambda: prior, seed=0, cache=Cache(None), device=torch.device("cpu"))
-        result[f"{op}_s"], result[f"{op}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
-        result[f"{op}_pairs"] = len(proposal.removed) + len(proposal.added)
-        result[f"{op}_peak_gib"] = peak_gib()
+        result[f"{name}_s"], result[f"{name}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
+        result[f"{name}_pairs"] = len(proposal.removed) + len(proposal.added)
+        result[f"{name}_peak_gib"] = peak_gib()
     return result
+
+
+def grouped_edges(rng: np.random.Generator, num_users: int, num_items: int, count: int):
+    """Pairs of 300 groups, four of five within one; within it items are skewed."""
+    from trustmm.graph.edges import Edges
+
+    users = rng.integers(0, num_users, 3 * count)
+    group = np.where(rng.random(len(users)) < 0.8, users % 300, rng.integers(0, 300, len(users)))
+    place = (num_items // 300 * rng.random(len(users)) ** 2).astype(np.int64)
+    keys = np.unique(users * num_items + group * (num_items // 300) + place)
+    return Edges.from_keys(np.sort(rng.permutation(keys)[:count]), num_users, num_items)
 
 
 def write_reviews(path: Path, count: int) -> None:

@@ -127,9 +127,13 @@ def _whole_steps() -> list[str]:
     sizes = f"peak {row['peak_gib']:.1f} GiB (inputs and output {row['inputs_and_output_gib']:.1f} GiB)"
     lines = [f"Rectifying 63,001 items with 4096 + 384 features: {row['seconds']:.0f} s, {sizes}.", ""]
     row = measure("edit")
-    edits = [f"{name} {row[f'{op}_s']:.0f} s" for op, name in (("prune", "pruning"), ("complete", "completing"))]
-    lines += [f"Editing 5 % of {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
-    lines += [f"{', '.join(edits)}, peak {row['peak_gib']:.1f} GiB.", ""]
+    edits = {"prune_fixed": "pruning 5 %", "complete_fixed": "completing 5 %"}
+    edits |= {"prune_auto": "pruning as far as folds say", "complete_auto": "completing as far as folds say"}
+    lines += [f"Editing {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
+    times = (
+        f"{name} {row[f'{key}_s']:.0f} s (at most {row[f'{key}_peak_gib']:.1f} GiB)" for key, name in edits.items()
+    )
+XX
     row = measure("prepare")
     raw, core = (
         f"{row[f'{when}_interactions']:,} reviews of {row[f'{when}_users']:,} users" for when in ("raw", "core")
