@@ -129,11 +129,10 @@ def _whole_steps() -> list[str]:
     row = measure("edit")
     edits = {"prune_fixed": "pruning 5 %", "complete_fixed": "completing 5 %"}
     edits |= {"prune_auto": "pruning as far as folds say", "complete_auto": "completing as far as folds say"}
-    lines += [f"Editing {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:"]
-    times = (
-        f"{name} {row[f'{key}_s']:.0f} s (at most {row[f'{key}_peak_gib']:.1f} GiB)" for key, name in edits.items()
-    )
-XX
+    lines += [f"Editing {row['pairs']:,} edges, 192,403 users and 63,001 items, 10 candidates of each:", ""]
+    for key, name in edits.items():
+        lines += [f"- {name}: {row[f'{key}_s']:.0f} s, at most {row[f'{key}_peak_gib']:.1f} GiB"]
+    lines += [""]
     row = measure("prepare")
     raw, core = (
         f"{row[f'{when}_interactions']:,} reviews of {row[f'{when}_users']:,} users" for when in ("raw", "core")
