@@ -58,6 +58,8 @@ def site_links(text: str) -> str:
     """Links of a page at the root, as they are from within the site."""
     for page, file in COPIED.items():
         text = re.sub(rf"\]\({re.escape(file)}(#[^)]*)?\)", rf"]({page}\1)", text)
+    text = re.sub(r"\]\(docs/tutorials/(\w+)\.py\)", r"](tutorials/\1.md)", text)
+    text = text.replace("](docs/tutorials)", "](tutorials/own_data.md)")
     text = text.replace("](docs/decisions)", "](decisions/0001-target-not-registry.md)").replace("](docs/", "](")
     return re.sub(r"\[([^]]*)\]\((CITATION\.cff|LICENSE)\)", r"\1", text)
 

@@ -1,4 +1,4 @@
-"""What is released works in a clean environment, from any directory: sdist and wheel, an editable install, the image."""
+"""What is released works in a clean environment, from any directory: sdist, wheel, editable install, image."""
 
 import json
 import re
