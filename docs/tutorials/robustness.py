@@ -57,11 +57,11 @@ _ = axis.legend()
 # LaTeX and figures for print.
 
 # %%
-from pathlib import Path
+from PIL import Image
 
 page = results.report("report")
-print(*sorted(path.name for path in Path("report").glob("*.tex")), sep="\n")
-print(page.read_text(encoding="utf-8")[:900])
+print(*sorted(path.name for path in page.parent.glob("*.tex")))
+Image.open("report/modality_curves.png")
 
 # %% [markdown]
 # Two seeds give an impression, not evidence. [Spend seeds where they decide](../evidence.md) lets the comparisons
