@@ -49,7 +49,7 @@ def identifiable(eta: float, seed: int) -> Estimate:
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_truth_is_within_two_stated_errors_and_the_bias_is_smaller_than_one(eta: float) -> None:
     """The least of many quantiles gave 0.89 for 1.0; no matched pair that looks mismatched hides a bias here."""
-    found = np.array([identifiable(eta, seed) for seed in range(30)])
+    found = np.array([identifiable(eta, seed) for seed in range(20)])
     error = found[:, 1].mean()
     assert np.count_nonzero(abs(found[:, 0] - eta) <= 2 * found[:, 1]) >= binom.ppf(0.001, len(found), 0.9)
     assert -error <= found[:, 0].mean() - eta < error / 2 + 0.01
