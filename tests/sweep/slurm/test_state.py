@@ -9,6 +9,7 @@ from trustmm.sweep.engine import Outcome
 from trustmm.sweep.slurm import engine
 from trustmm.sweep.slurm.engine import SlurmOptions, end_of, slurm, vanished
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, job_states
+from trustmm.sweep.worker import UNWRITTEN, death
 
 LINE = (
     "JobId={id} ArrayJobId=7 ArrayTaskId={index} JobName=trustmm-x JobState={state} Reason={reason} ExitCode={code} A=b"
@@ -99,6 +100,7 @@ TERMINATED = Outcome("KILLED", "received SIGTERM", "run")
         ("COMPLETED", 0, None, "", Outcome("FAILED", "its process ended with status 0 and left no result")),
         ("FAILED", 1, LEFT, "", LEFT),
         ("FAILED", -9, None, "", Outcome("FAILED", "killed (signal 9), possibly out of memory")),
+        ("FAILED", UNWRITTEN, None, "", Outcome("FAILED", death(UNWRITTEN, Path("a/1.json")))),
         ("FAILED", 1, TERMINATED, "", TERMINATED),
         ("CANCELLED", 0, TERMINATED, "", Outcome("KILLED", "cancelled in Slurm", "run")),
         ("CANCELLED", 0, None, "pruned", Outcome("KILLED", "pruned")),
@@ -116,7 +118,7 @@ TERMINATED = Outcome("KILLED", "received SIGTERM", "run")
     ],
 )
 def test_end_of_a_job(state: str, code: int, left: Outcome | None, stopped: str, expected: Outcome) -> None:
-    assert end_of(JobState(state, code, "x"), left, stopped) == expected
+    assert end_of(JobState(state, code, "x"), left, stopped, Path("a/1.json")) == expected
 
 
 def test_job_that_vanished_while_it_waited_was_cancelled() -> None:

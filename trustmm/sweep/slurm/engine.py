@@ -19,9 +19,8 @@ from typing import Annotated, Any, Self, get_type_hints
 from trustmm.options.checks import Count, NonNegative, Positive, Within, check_value
 from trustmm.store.files import atomic, read_json
 from trustmm.sweep.engine import Outcome, Task
-from trustmm.sweep.pool.pool import death
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, submit
-from trustmm.sweep.worker import Assignment, finished_silently, forget_outcome, read_outcome
+from trustmm.sweep.worker import Assignment, death, finished_silently, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
@@ -288,7 +287,7 @@ class SlurmExecutor:
             return None
         if left is None and state.state == "COMPLETED":
             left = finished_silently(self.assignment(job.task))
-        return end_of(state, left, job.stopped)
+        return end_of(state, left, job.stopped, self.assignment(job.task).outcome_file)
 
 
 def _is_ledger(plain: Any) -> bool:
@@ -304,13 +303,14 @@ def vanished(seen: JobState | None, slurm_id: str, stopped: str) -> Outcome:
     return Outcome("FAILED", f"Slurm no longer knows the job {slurm_id}")
 
 
-def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:
+def end_of(state: JobState, left: Outcome | None, stopped: str, outcome_file: Path) -> Outcome:
     """The outcome of a job that Slurm says has ended.
 
     Args:
         state: not active.
         left: what its process left, if it came to that.
         stopped: why the controller ended it, if it did.
+        outcome_file: where the process would have left it.
     """
     if left is not None and left.status != "KILLED":
         return left
@@ -329,7 +329,7 @@ def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:
         case "NODE_FAIL" | "BOOT_FAIL":
             return Outcome("FAILED", f"its node failed ({state.state})", run_id)
         case "COMPLETED" | "FAILED":
-            return left or Outcome("FAILED", death(state.exit_code), run_id)
+            return left or Outcome("FAILED", death(state.exit_code, outcome_file), run_id)
     return left or Outcome("FAILED", f"ended by Slurm as {state.state}", run_id)
 
 
