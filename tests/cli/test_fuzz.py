@@ -190,6 +190,15 @@ def test_a_word_that_hydra_cannot_use_is_one_line(word: str, monkeypatch: pytest
     assert complaint(status, said, word.lstrip("+")) == "", said[-2000:]
 
 
+@pytest.mark.parametrize("words", [("-m",), ("-m", "hydra/sweeper=trustmm_optuna", "hydra.sweeper.sampler=grid")])
+def test_a_glob_that_nothing_matches_is_no_sweep_of_no_jobs(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, said = run(*words, *CHOSEN, "tracking=none", "backbone=glob(nope*)", monkeypatch=monkeypatch)
+    assert complaint(status, said, "backbone") == "", said[-2000:]
+    assert re.search(r"backbone(=|: )glob\(nope\*\) matches nothing", said)
+
+
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 def test_a_study_refuses_a_key_of_its_own_that_it_does_not_have(plus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("-m", "hydra/sweeper=trustmm_optuna", f"{plus}hydra.sweeper.n_trialz=5", "seed=0,1")
