@@ -38,10 +38,10 @@ quick-report: setup  ## sweeps of all quick templates, and their reports in outp
 
 MARKS ?= not slow
 test: setup  ## quick tests
-	$(BIN)/python -m pytest -n auto -m "$(MARKS)"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(MARKS)"
 
 test-all: setup  ## all tests, with real data where ../shared is
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slurm: setup  ## sweeps on a real one-node Slurm, installed with apt-get where it is not (as root)
 	$(BIN)/python -m pytest -m slurm
@@ -64,8 +64,8 @@ docs: setup  ## the documentation as a site, in site/index.html
 golden: setup  ## rewrite tests/golden and the drawing of the rooms; review the diff and note it in CHANGELOG.md
 	$(BIN)/python -m pytest tests/test_golden.py tests/test_architecture.py --rewrite-golden
 
-bench: setup  ## time and memory of the hot kernels and of every backbone; writes docs/performance.md
-	$(BIN)/python benchmarks/run.py
+bench: setup  ## time and memory of every backbone and of the hot kernels, for docs/performance.md (PARTS=backbones for one section)
+	$(BIN)/python benchmarks/run.py $(if $(PARTS),--parts $(PARTS))
 
 ui: setup  ## MLflow's pages on http://127.0.0.1:5000 (make ui PORT=5001)
 	$(BIN)/python -m trustmm ui $(if $(URI),--uri $(URI)) --port $(or $(PORT),5000)

@@ -1,6 +1,5 @@
 """What ``run.py`` measures: the hot kernels, whole steps, every backbone; each in the process that asked for it."""
 
-import functools
 import os
 import resource
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from quiet import demands, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,6 +26,8 @@ SCALE_CACHE = Path(tempfile.gettempdir()) / "trustmm-bench"
 """Synthetic data of Electronics' size and their item graphs: minutes to make, the same for every backbone."""
 BACKBONES = sorted(path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml"))
 REPEATS = 5
+CHUNK_S = 1.0
+"""Seconds of training in one measurement."""
 PROFILED = 9
 """Kernels that a profile names."""
 
@@ -69,40 +71,51 @@ def with_categories(data):
 
 
 def backbone(name: str, data_name: str) -> dict:
-    """Seconds of an epoch and of a ranking of all test users; and of the part of each that no code of ours can avoid.
+    """Seconds of an epoch and of a ranking of all test users, and bounds that no code of ours can go below.
 
-    That part is the optimiser's pass over all parameters, once a batch, and the product of all users with all items.
+    An epoch is its draws and its start, and the least mean time of a few batches, times their number. The bounds: bytes
+    and operations of a batch, the optimiser's pass over all parameters once a batch, and the product of all users with
+    all items.
     """
     from trustmm.evaluation.full_ranking import MASKS
     from trustmm.graph.neighbours import NeighbourSearch
     from trustmm.options.build import build
     from trustmm.seeding import stream
-    from trustmm.training.loop import fit, validate
+    from trustmm.training.loop import train_epoch, validate
+    from trustmm.training.sampling import TripleSampler
 
-    settings = config(f"backbone={name}", f"training.epochs={REPEATS + 1}")
-    data, training = dataset(data_name), build(settings, "training")
-    make, evaluation = build(settings, "backbone"), build(settings, "evaluation")
-    model = make(data.as_train_data(), rng=stream(0, "init"), neighbours=NeighbourSearch())
+    settings, data = config(f"backbone={name}"), dataset(data_name)
+    training, model, optimizer, triples = trainable(settings, data, NeighbourSearch())
+    result = {"epoch_s": 0.0, "adam_s": 0.0, "bytes": 0.0, "flops": 0.0}
+    if optimizer:
+        sampler = TripleSampler(data.train, negatives=model.uses_negatives)
+        start_s = seconds(lambda: model.begin_epoch(stream(0, "graph")), 2)
+        draw_s = seconds(lambda: sampler.epoch(stream(0, "batches")), 2)
+        batches = -(-triples.shape[1] // training.batch_size)
+
+        def train(count: int) -> None:
+            train_epoch(model, optimizer, triples[:, : count * training.batch_size], training.batch_size, 0)
+
+        one_s = seconds(lambda: train(1), 2)
+        few = max(1, min(batches - 1, round(CHUNK_S / one_s)))  # the last batch is not a whole one
+        batch_s = seconds(lambda: train(few)) / few
+        needs = demands(lambda: train(1))
+        result = {
+            "epoch_s": start_s + draw_s + batches * batch_s,
+            "adam_s": batches * seconds(optimizer.step, 20),
+            **{key: batches * value for key, value in needs.items()},
+        }
+    evaluation = build(settings, "evaluation")
     evaluator = evaluation.evaluator(data.test, dict.fromkeys(MASKS, data.train), training.torch_device)
-    history, _ = fit(model, data.train, evaluator, training, seed=0, stage="bench", on_epoch=lambda *epoch: None)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer = training.optimizer_of(model)
     users = torch.from_numpy(np.unique(data.test.users)).split(evaluation.batch_size)
 
     @torch.no_grad()
     def product() -> None:
-        scorer = model.scorer()
+        scorer = model.eval().scorer()
         for block in users:
             scorer.scores(block)
 
-    return {
-        "epoch_s": min((epoch.train_seconds for epoch in history[1:]), default=0.0),
-        "ranking_s": seconds(functools.partial(validate, model, evaluator)),
-        "adam_s": seconds(optimizer.step, 20) * -(-len(data.train) // training.batch_size) if optimizer else 0.0,
-        "product_s": seconds(product),
-    }
+    return result | {"ranking_s": seconds(lambda: validate(model, evaluator)), "product_s": seconds(product)}
 
 
 def electronics():
@@ -278,28 +291,37 @@ def rectify() -> dict:
 
 
 def edit() -> dict:
-    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions; item degrees are skewed."""
+    """Pruning and completing at the size of Electronics, with embeddings of 64 dimensions, then the amount by folds."""
     from trustmm.dataset.data import TrainData
-    from trustmm.graph.edges import Edges
     from trustmm.options.build import build
     from trustmm.prior.lightgcn import Prior
     from trustmm.store.cache import Cache
 
     num_users, num_items, count = ELECTRONICS_SIZE
     rng = np.random.default_rng(0)
-    keys = rng.integers(0, num_users, 2 * count) * num_items + (num_items * rng.random(2 * count) ** 2).astype(int)
-    keys = np.sort(rng.permutation(np.unique(keys))[:count])
-    train = TrainData(*[Edges.from_keys(keys, num_users, num_items)] * 2, {})
+    edges = grouped_edges(rng, num_users, num_items, count)
     prior = Prior(*(rng.standard_normal((size, 64), dtype=np.float32) for size in (num_users, num_items)))
     result = {"pairs": count, "peak_before_gib": peak_gib()}
-    for op in ("prune", "complete"):
-        stage = build(config("edit=both", f"edit.op={op}"), "edit")
+    for op, amount in (("prune", "fixed"), ("complete", "fixed"), ("prune", "auto"), ("complete", "auto")):
+        stage, name = build(config("edit=both", f"edit.op={op}", f"edit.amount={amount}"), "edit"), f"{op}_{amount}"
         started, started_cpu = time.perf_counter(), time.process_time()
+        train = TrainData(edges, edges, {})
         proposal = stage(train, lambda: prior, seed=0, cache=Cache(None), device=torch.device("cpu"))
-        result[f"{op}_s"], result[f"{op}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
-        result[f"{op}_pairs"] = len(proposal.removed) + len(proposal.added)
-        result[f"{op}_peak_gib"] = peak_gib()
+        result[f"{name}_s"], result[f"{name}_cpu_s"] = time.perf_counter() - started, time.process_time() - started_cpu
+        result[f"{name}_pairs"] = len(proposal.removed) + len(proposal.added)
+        result[f"{name}_peak_gib"] = peak_gib()
     return result
+
+
+def grouped_edges(rng: np.random.Generator, num_users: int, num_items: int, count: int):
+    """Pairs of 300 groups, four of five within one; within it items are skewed."""
+    from trustmm.graph.edges import Edges
+
+    users = rng.integers(0, num_users, 3 * count)
+    group = np.where(rng.random(len(users)) < 0.8, users % 300, rng.integers(0, 300, len(users)))
+    place = (num_items // 300 * rng.random(len(users)) ** 2).astype(np.int64)
+    keys = np.unique(users * num_items + group * (num_items // 300) + place)
+    return Edges.from_keys(np.sort(rng.permutation(keys)[:count]), num_users, num_items)
 
 
 def write_reviews(path: Path, count: int) -> None:
@@ -347,6 +369,7 @@ def peak_gib() -> float:
 
 
 MEASURES = {
+    "machine": lambda: machine(seconds),
     "kernels": kernels,
     "segments": segments,
     "rectify": rectify,

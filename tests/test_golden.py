@@ -46,21 +46,32 @@ def toy_job(*overrides: str) -> dict[str, Any]:
     }
 
 
+def assert_close(found: dict[str, Any], expected: dict[str, Any], rtol: float) -> None:
+    one_hit = 1 / expected["users"] + 1e-9
+    assert found["users"] == expected["users"]
+    for mine, recorded in zip(found["losses"], expected["losses"], strict=True):
+        assert mine.keys() == recorded.keys()
+        np.testing.assert_allclose([mine[name] for name in recorded], list(recorded.values()), rtol=rtol)
+    np.testing.assert_allclose(found["recall"], expected["recall"], atol=one_hit)
+    np.testing.assert_allclose(
+        [found["test"][name] for name in expected["test"]], list(expected["test"].values()), atol=one_hit
+    )
+
+
+def rewrite(path: Path, found: dict[str, Any]) -> None:
+    """Write the numbers where they moved by more than another processor moves them."""
+    try:
+        assert_close(found, json.loads(path.read_text(encoding="utf-8")), rtol=1e-5)
+    except (AssertionError, FileNotFoundError):
+        GOLDEN.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_toy_job_gives_the_recorded_numbers(backbone: str, damage: str, request: pytest.FixtureRequest) -> None:
     found = toy_job(f"backbone={backbone}", *DAMAGE[damage])
     path = GOLDEN / f"{backbone}_{damage}.json"
     if request.config.getoption("--rewrite-golden"):
-        GOLDEN.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    expected = json.loads(path.read_text(encoding="utf-8"))
-    one_hit = 1 / expected["users"] + 1e-9
-    assert found["users"] == expected["users"]
-    for mine, recorded in zip(found["losses"], expected["losses"], strict=True):
-        assert mine.keys() == recorded.keys()
-        np.testing.assert_allclose([mine[name] for name in recorded], list(recorded.values()), rtol=1e-4)
-    np.testing.assert_allclose(found["recall"], expected["recall"], atol=one_hit)
-    np.testing.assert_allclose(
-        [found["test"][name] for name in expected["test"]], list(expected["test"].values()), atol=one_hit
-    )
+        rewrite(path, found)
+    assert_close(found, json.loads(path.read_text(encoding="utf-8")), rtol=1e-4)

@@ -48,6 +48,7 @@ def test_every_page_is_in_the_navigation_and_every_link_of_the_root_pages_leads_
     text = (project / "mkdocs.yml").read_text(encoding="utf-8")
     docs = project / "docs"
     pages = {str(path.relative_to(docs)) for path in docs.rglob("*.md")} | set(site.COPIED) | {"options.md"}
+    pages |= {f"tutorials/{path.stem}.md" for path in site.TUTORIALS}
     named = set(re.findall(r"[\w/-]+\.md", text.partition("nav:")[2]))
     assert named == pages
     for file in site.COPIED.values():

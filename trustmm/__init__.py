@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # as a type checker wants it; nothing is imported here, w
 if TYPE_CHECKING:
     from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _API = ("Dataset", "Model", "Rectified", "Result", "Results", "load", "rectify", "run", "sweep")
 
 

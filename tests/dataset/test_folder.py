@@ -448,6 +448,27 @@ def test_good_folder_is_read_exactly(toys: Path) -> None:
     assert_array_equal(data.features["visual"], FLOATS, strict=True)
 
 
+def test_a_split_seed_deals_the_same_pairs_out_anew_by_user_and_moves_nothing_else(toys: Path) -> None:
+    def keys(data: Dataset) -> list[list[int]]:
+        return [split.keys.tolist() for split in (data.train, data.valid, data.test)]
+
+    file, drawn = read(toys), [read(toys, split_seed=seed) for seed in range(8)]
+    for data in drawn:
+        assert sorted(sum(keys(data), [])) == sorted(sum(keys(file), []))
+        assert [data.valid.users.tolist(), data.test.users.tolist()] == [[1, 2], [1, 2]]
+        assert_array_equal(data.features["visual"], FLOATS)
+    assert len({str(keys(data)) for data in drawn}) > 1
+    assert len({data.content_digest for data in drawn}) > 1
+    assert keys(read(toys, split_seed=3)) == keys(drawn[3])
+    assert keys(read(toys, split_seed=None)) == keys(file)
+
+
+def test_a_split_that_could_hold_nothing_out_is_refused(toys: Path) -> None:
+    write(toys, HEADER, "0\t3\t0", "1\t1\t1", "1\t2\t2")
+    with pytest.raises(ValueError, match=r"dataset\.split_seed=0: no user has 3 pairs"):
+        read(toys, split_seed=0)
+
+
 def with_extra_columns(folder: Path) -> None:
     rows = [line.split("\t") for line in ROWS]
     write(folder, "title\tx_label\titemID\ttime\tuserID", *[f'a "b" #c\t{x}\t{i}\t1.5e9\t{u}' for u, i, x in rows])

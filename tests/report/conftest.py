@@ -91,6 +91,7 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
     }
     options["evaluation"] |= {"batch_size": get("batch_size")} if "batch_size" in cell else {}
     facts = {"options": options, "dataset": get("dataset", "synthetic"), "code": get("code", "c0de"), "seed": seed}
+    facts |= {"split_seed": cell["split_seed"]} if "split_seed" in cell else {}
     means = dict.fromkeys(METRICS, value)
     return {
         "job_id": hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16],
@@ -100,7 +101,7 @@ def make_summary(value: float, cell: Mapping[str, Any]) -> dict[str, Any]:
         "dataset": get("dataset", "synthetic"),
         "dataset_statistics": get("statistics"),
         "config": {
-            "dataset": _dataset(get("dataset", "synthetic")),
+            "dataset": _dataset(get("dataset", "synthetic")) | {"split_seed": get("split_seed")},
             "corruption": {**corruption, "seed": seed},
             "evaluation": {"filter": "clean"},
             "tracking": {"uri": "none", "experiment": "trustmm"},

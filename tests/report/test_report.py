@@ -1,5 +1,6 @@
 """A report says what is wrong with its runs and does not crash."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from trustmm.cli.report import main
 from trustmm.report.runs.cells import axes_of, gaps, pairs
-from trustmm.report.runs.read import combine, read_sweeps
+from trustmm.report.runs.read import Runs, combine, read_sweeps
 from trustmm.report.table.caption import caption_facts, code_versions, provenance
 from trustmm.report.table.study import difference_table, pivot_table, robustness_table
 from trustmm.report.table.table import Number, Table
@@ -187,6 +188,79 @@ def test_the_same_job_in_two_sweeps_counts_once(new_sweep: Callable[[str], Sweep
     for one in (left, right):
         one.add(0.1, seed=0)
     assert len(combine([read_sweeps([left.folder]), read_sweeps([right.folder])]).table) == 1
+
+
+def test_folders_of_one_command_from_two_machines_are_one_study_each_job_once(tmp_path: Path) -> None:
+    """One machine was stopped, the other failed at what the first had done; seed 3 was run by nobody."""
+    machines = [Sweep(tmp_path / machine, "table2") for machine in ("one", "two")]
+    for machine, seeds in zip(machines, ((0, 1), (1, 2)), strict=True):
+        for seed in seeds:
+            for rectifier in ("none", "mr"):
+                value = 0.1 + 0.01 * seed + 1e-9 * (machine is machines[1])
+                machine.add(value, rectifier=rectifier, seed=seed)
+        (machine.folder / "multirun.yaml").write_text(PLAN.format(seeds="0,1,2,3"), encoding="utf-8")
+    machines[1].fail("rectifier=none seed=0")
+    runs = read_sweeps([machine.folder for machine in machines])
+    assert runs.table.groupby("rectifier")["seed"].apply(list).to_dict() == {"mr": [0, 1, 2], "none": [0, 1, 2]}
+    twice = runs.table[runs.table["seed"] == 1]
+    assert {Path(folder).parent.name for folder in twice["folder"]} == {"one"}  # the newer results
+    assert [cell.cell for cell in runs.absent] == ["rectifier=none seed=3", "rectifier=mr seed=3"]
+    assert not runs.failures
+    assert "study" not in axes_of(runs.table)
+    (pair,) = pairs(runs.table, "rectifier", "none", "test/recall@10")
+    assert sorted(pair.by_seed) == [0, 1, 2]
+
+
+def test_a_split_drawn_anew_for_every_seed_is_part_of_the_seed_and_one_drawn_twice_is_an_axis(
+    new_sweep: Callable[[str], Sweep],
+) -> None:
+    tied, crossed = new_sweep("tied"), new_sweep("crossed")
+    for seed in (0, 1, 2):
+        for rectifier, value in (("none", 0.1), ("mr", 0.2)):
+            tied.add(value, rectifier=rectifier, seed=seed, split_seed=seed, content=f"c{seed}")
+            for split in (0, 1):
+                crossed.add(value, rectifier=rectifier, seed=seed, split_seed=split, content=f"c{split}")
+    runs = read_sweeps([tied.folder])
+    assert axes_of(runs.table) == ["rectifier"]
+    (pair,) = pairs(runs.table, "rectifier", "none", "test/recall@10")
+    assert list(pair.by_seed) == [0, 1, 2]
+    assert set(axes_of(read_sweeps([crossed.folder]).table)) == {"rectifier", "dataset.split_seed"}
+
+
+def test_a_study_that_stopped_by_itself_has_its_verdicts_and_paths_in_the_report(sweep: Sweep, tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        for rectifier, value in (("none", 0.1), ("mr", 0.2)):
+            sweep.add(value + 0.01 * seed, rectifier=rectifier, seed=seed)
+    head = {"metric": "recall@10", "nominal": 0.0093, "environments": ["A: blas Haswell (6 jobs on one)"]}
+    look = {"comparison": "rectifier=mr", "estimate": 0.1, "low": 0.05, "high": 0.15, "p": 0.01, "e": 30.0}
+    look |= {"margin": 0.002, "seconds": 3600.0, "environment": "A"}
+    looks = [look | {"seeds": 2, "ended": ""}, look | {"seeds": 3, "ended": "better"}]
+    text = "\n".join(json.dumps(line) for line in (head, *looks))
+    (sweep.folder / "evidence.jsonl").write_text(text, encoding="utf-8")
+    files = write_report(read_sweeps([sweep.folder]), tmp_path / "out")
+    page = files[0].read_text(encoding="utf-8")
+    assert "![Differences over seeds](evidence.png)" in page
+    row = "| rectifier=mr | better | 3 | +0.1000 | [+0.0500, +0.1500] | 0.010 | 30 | 1.00 | A |"
+    assert row in page
+    assert "each look at level 0.0093" in page
+    assert (tmp_path / "out" / "evidence.png").read_bytes().startswith(PNG)
+    assert row in (tmp_path / "out" / "evidence_verdicts.md").read_text(encoding="utf-8")
+
+
+def test_several_stores_are_read_together(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A job that is in two of them counts once."""
+    sweep.add(0.1, rectifier="none")
+    asked = []
+
+    def read(uri: str, cache: Path, **options: object) -> Runs:
+        asked.append(uri)
+        return read_sweeps([sweep.folder])
+
+    monkeypatch.setattr("trustmm.cli.report.read_mlflow", read)
+    stores = ["--mlflow", "sqlite:///one.db", "--mlflow", "sqlite:///two.db", "--experiment", "trustmm"]
+    main([*stores, "--out", str(tmp_path / "out"), "--no-log"])
+    assert asked == ["sqlite:///one.db", "sqlite:///two.db"]
+    assert len((tmp_path / "out" / "runs.csv").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_axes_are_what_varies_and_a_gap_is_a_missing_seed(sweep: Sweep) -> None:

@@ -83,6 +83,7 @@ def test_job_id_does_not_depend_on_where_or_how_a_job_is_kept(same: list[str]) -
         "rectifier.cold=keep", "rectifier.projection.epochs=2", "rectifier=mr_row_norm", "rectifier=none",
         "backbone=bpr", "backbone.reg=0.5", "backbone.modality_weight.visual=0.3", "training.epochs=9",
         "training.learning_rate=0.01", "training.batch_size=9", "training.optimizer.fused=false",
+        "training.seed=0", "training.average=5",
         "rectifier=trust", "rectifier=oracle", "rectifier=smooth", "training.optimizer._target_=torch.optim.SGD",
         "evaluation.cutoffs=[10]", "evaluation.filter=edited",
     ],

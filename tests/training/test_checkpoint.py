@@ -100,12 +100,13 @@ def assert_same_result(found: JobResult, expected: JobResult) -> None:
         ("backbone=bpr",),
         ("backbone=vbpr",),
         ("backbone=lightgcn",),
+        ("backbone=lightgcn", "training.average=3", "training.seed=4"),
         ("backbone=freedom", "backbone.dropout=0.5", "backbone.k=3"),
         ("backbone=lattice", "backbone.k=3"),
         ("backbone=mgcn", "backbone.k=3"),
         ("backbone=smore", "backbone.dropout=0.5", "backbone.k_of={visual: 3, textual: 3}"),
     ],
-    ids=lambda options: options[0],
+    ids=" ".join,
 )
 def test_interrupted_training_ends_with_the_same_numbers(options: tuple[str, ...], tmp_path: Path) -> None:
     options = (*options, "training.epochs=9")

@@ -1,6 +1,7 @@
 """The training loop: best weights, early stopping, divergence, streams."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ TRAINING = Training(
     optimizer=torch.optim.Adam,
     device="cpu",
     deterministic=True,
+    seed=None,
+    average=1,
     checkpoint_every=0,
 )
 
@@ -318,6 +321,51 @@ def test_an_epochs_triples_do_not_depend_on_the_epochs_before() -> None:
     assert first.graphs == second.graphs
     assert len(set(first.graphs)) == 4
     assert not torch.equal(torch.cat(first.seen[0], 1), torch.cat(first.seen[1], 1))
+
+
+def test_a_seed_of_the_training_is_that_of_its_epochs_whatever_the_job_has() -> None:
+    def drawn(seed: int, own: int | None) -> tuple[Tensor, list[float], list[Any]]:
+        model = Dropping([0.1])
+        run(model, replace(TRAINING, epochs=1, seed=own), seed=seed)
+        return torch.cat(model.seen[0], 1), model.graphs, model.masks
+
+    for held, free in zip(drawn(5, own=0), drawn(0, own=None), strict=True):
+        assert_array_equal(held, free)
+    for one, other in zip(drawn(5, own=0), drawn(5, own=3), strict=True):
+        assert not np.array_equal(one, other)
+
+
+class Walking(Scripted):
+    """Its weight is the number of the epoch, counted from 1; validation notes what it sees."""
+
+    def __init__(self, quality: list[float]) -> None:
+        super().__init__(quality)
+        self.judged: list[float] = []
+
+    def begin_epoch(self, rng: np.random.Generator) -> None:
+        super().begin_epoch(rng)
+        with torch.no_grad():
+            self.weight.fill_(float(self.epoch) + 1)
+
+    def embeddings(self) -> Embeddings:
+        self.judged.append(self.weight.item())
+        return super().embeddings()
+
+
+def test_validation_and_result_have_the_mean_of_the_last_epochs_and_training_goes_on_from_its_own_weights() -> None:
+    model = Walking([0.1, 0.2, 0.9, 0.3])
+    optimizer = partial(torch.optim.SGD, momentum=0.0)
+    run(model, replace(TRAINING, epochs=4, average=2, optimizer=optimizer))
+    assert model.judged == [1.0, 1.5, 2.25, 3.125]
+    assert model.weight.item() == 2.25
+    assert model.epoch.item() == 2
+    plain = Walking([0.1, 0.2, 0.9, 0.3])
+    run(plain, replace(TRAINING, epochs=4, average=1, optimizer=optimizer))
+    assert plain.judged == [1.0, 2.0, 3.0, 4.0]
+    averaged = [make_bpr(), make_bpr()]
+    histories = [run(model, replace(TRAINING, average=span))[0] for model, span in zip(averaged, (1, 3), strict=True)]
+    assert [epoch.losses for epoch in histories[0]] == [epoch.losses for epoch in histories[1]]
+    assert [epoch.valid for epoch in histories[0]] != [epoch.valid for epoch in histories[1]]
 
 
 def test_stages_and_seeds_have_their_own_triples_and_graphs() -> None:

@@ -6,19 +6,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trustmm.options.config import config_folder
+from trustmm.options.config import TEMPLATES, template_folder
 from trustmm.report.runs.read import FAILED
 from trustmm.store.sweep_folder import CELLS
 
 OUTPUTS = Path("outputs")
-TEMPLATES = config_folder().parent / "multirun_templates"
 
 
 def main() -> None:
     """Exit status 1 if a sweep or a report failed; the others are reported all the same."""
-    templates = sorted(path.stem for path in TEMPLATES.glob("quick_*.yaml"))
+    templates = sorted(path.stem for path in template_folder().glob("quick_*.yaml"))
     if not templates:
-        raise SystemExit(f"there is no quick_*.yaml in {TEMPLATES}")
+        raise SystemExit(f"there is no quick_*.yaml in {template_folder()}")
     started, fine = time.monotonic(), True
     swept: dict[str, Path] = {}
     for template in templates:

@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _read(options: argparse.Namespace) -> Runs:
     parts = [read_sweeps(options.sweeps)] if options.sweeps else []
-    if options.mlflow:
+    for uri in options.mlflow:
         cache = options.out / "mlflow"
-        parts.append(read_mlflow(options.mlflow, cache, experiment=options.experiment, parent=options.parent))
+        parts.append(read_mlflow(uri, cache, experiment=options.experiment, parent=options.parent))
     if not parts:
         raise ValueError("give sweep folders (outputs/sweeps/NAME) or --mlflow URI with --experiment or --parent")
     return combine(parts)
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sweeps", nargs="*", type=Path, help="sweep folders, or a folder of jobs such as outputs")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report, created if missing")
     parser.add_argument("--title", default="Report", help="first line of report.md")
-    parser.add_argument("--mlflow", metavar="URI", help="read runs from this store, such as sqlite:///mlflow.db")
+    store = "read runs from this store, such as sqlite:///mlflow.db; may be given for several stores"
+    parser.add_argument("--mlflow", metavar="URI", action="append", default=[], help=store)
     parser.add_argument("--experiment", help="name of the experiment in the store")
     parser.add_argument("--parent", metavar="RUN_ID", help="only the jobs of this sweep")
     parser.add_argument("--claims", action="store_true", help="write only the claims, for example over many sweeps")

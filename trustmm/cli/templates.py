@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from trustmm.options.config import config_folder
+from trustmm.options.config import TEMPLATES, template_folder
 
 
 class Template(NamedTuple):
@@ -19,12 +19,12 @@ class Template(NamedTuple):
 
 def main() -> None:
     """List all templates."""
-    for template in templates(config_folder().parent / "multirun_templates"):
+    for template in templates(template_folder()):
         sys.stdout.write(f"{template.name} ({template.size})\n  {template.question}\n  {template.command}\n")
 
 
 def templates(folder: Path) -> Iterator[Template]:
-    """The templates of a folder; in the commands its own place, so that they work from anywhere."""
+    """The templates of a folder; their commands work from any directory."""
     for path in sorted(folder.glob("*.yaml")):
         question, command, size = (line.removeprefix("# ") for line in path.read_text(encoding="utf-8").split("\n")[:3])
-        yield Template(path.stem, question, command.replace(" multirun_templates ", f" {folder} "), size)
+        yield Template(path.stem, question, command.replace(" multirun_templates ", f" {TEMPLATES} "), size)

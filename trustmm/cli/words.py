@@ -1,4 +1,4 @@
-"""The words of a command line before Hydra sees them: secrets concealed, sweeps without an end refused."""
+"""The words of a command line before Hydra sees them: templates found, secrets concealed, endless sweeps refused."""
 
 import math
 import re
@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from trustmm.options.config import TEMPLATES, template_folder
 from trustmm.tracking.redact import conceal_config
 from trustmm.tracking.typed import conceal_word, parse_word
 
@@ -45,7 +46,9 @@ def enter() -> None:
     sys.argv[1:] = [NEW_KEY.sub(r"\1", word) for word in sys.argv[1:]]
     parsed = [parse_word(word) for word in sys.argv[1:]]
     _refuse_endless([override for override in parsed if override is not None])
-    sys.argv[1:] = [conceal_word(word, override) for word, override in zip(sys.argv[1:], parsed, strict=True)]
+    words = [conceal_word(word, override) for word, override in zip(sys.argv[1:], parsed, strict=True)]
+    templates = {f"{flag}{TEMPLATES}": f"{flag}{template_folder()}" for flag in ("", "--config-dir=")}
+    sys.argv[1:] = [templates.get(word, word) for word in words]
 
 
 def _refuse_endless(overrides: Sequence[Override]) -> None:

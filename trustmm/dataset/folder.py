@@ -20,7 +20,9 @@ from trustmm.dataset.frames import Frames
 from trustmm.dataset.layout import SPLITS, is_modality, is_plain
 from trustmm.dataset.matrix import open_matrix
 from trustmm.dataset.provenance import FILE, check_files, modalities, read_provenance
+from trustmm.dataset.split import split_anew
 from trustmm.graph.edges import Edges, IntArray
+from trustmm.options.checks import Seed
 
 COLUMNS = ("userID", "itemID", "x_label")
 INTEGER = re.compile(r" *[+-]?[0-9]+ *")
@@ -60,6 +62,8 @@ class FolderDataset:
     lengths: Mapping[str, str] = field(default_factory=dict)
     """Of modalities with a time axis: a .npy file of one whole number for each item, how many of the T frames it has,
     the first ones; a modality that is not named here has all T of each item."""
+    split_seed: Seed | None = None
+    """Deals the pairs out to train, validation and test anew, 8:1:1 within each user; None keeps the file's split."""
 
     def __post_init__(self) -> None:
         with named("dataset.root", str(self.root)):
@@ -96,6 +100,8 @@ class FolderDataset:
         if provenance is not None:
             check_files([inter, *files.values()], provenance)
         train, valid, test = read_splits(inter)
+        if self.split_seed is not None:
+            train, valid, test = split_anew((train, valid, test), self.split_seed)
         for modality in self.lengths:
             if modality not in files:
                 known = sorted(files)

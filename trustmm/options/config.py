@@ -12,6 +12,8 @@ from trustmm.store.digest import digest
 
 STAGES = ("dataset", "corruption", "prior", "rectifier", "edit", "backbone", "training", "evaluation", "tracking")
 """Groups whose options are built, in the order of a job."""
+TEMPLATES = "pkg://trustmm.multirun_templates"
+"""What ``--config-dir`` takes for the ready-made studies, wherever the package lies."""
 
 
 @dataclass
@@ -49,6 +51,11 @@ def config_folder() -> Path:
     """The folder of the YAML files: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def template_folder() -> Path:
+    """The folder of the ready-made studies, beside that of the YAML files; `TEMPLATES` on the command line."""
+    return config_folder().parent / "multirun_templates"
 
 
 def register() -> None:

@@ -58,13 +58,13 @@ class LightGCNPrior:
             train: its propagation edges are learned from; features are ignored.
             valid: held-out pairs for early stopping; the graph's own edges are masked, since nothing else is known.
             seed: of initial weights and batches.
-            training: optimiser and device; limits, batch size and learning rate are the prior's own.
+            training: optimiser and device; limits, batch size, learning rate and seed are the prior's own.
             evaluation: cutoffs and batch size of the early stopping.
             cache: where trained priors are kept.
             on_epoch: told of every epoch, stage "prior".
         """
         own = {name: getattr(self, name) for name in ("epochs", "patience", "batch_size", "learning_rate")}
-        training = replace(training, **own, lr_decay=None, weight_decay=None)
+        training = replace(training, **own, lr_decay=None, weight_decay=None, seed=None, average=1)
         key = {
             "edges": digest([train.propagation.keys, valid.keys, train.num_users, train.num_items]),
             "options": describe([self, training]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trustmm.report.figure.choose import figures_of
 from trustmm.report.figure.line import Drawing
+from trustmm.report.figure.paths import path_figures
 from trustmm.report.html import html_page
 from trustmm.report.runs.cells import axes_of, describe
 from trustmm.report.runs.read import Runs, options_in
@@ -26,6 +27,7 @@ from trustmm.report.table.study import (
     sensitivity_table,
 )
 from trustmm.report.table.table import Table
+from trustmm.report.table.verdicts import verdict_tables
 from trustmm.store.files import atomic
 
 PAGE = "report.md"
@@ -34,6 +36,7 @@ PAGE = "report.md"
 def tables_of(runs: Runs) -> Iterator[Table]:
     """All tables that the runs have something for, in the order of the page."""
     yield table1(runs)
+    yield from verdict_tables(runs)
     yield from _comparisons(grids(runs))
     yield cell_table(runs)
 
@@ -84,7 +87,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     runs = replace(runs, table=told_by_study(runs.table, options_in(runs.table)))
     known = len(runs.table) > 0
-    drawings = list(figures_of(grids(runs))) if known and not claims_only else []
+    drawings = [*path_figures(runs), *figures_of(grids(runs))] if known and not claims_only else []
     mixes = [note for note in mixed_pairs(grids(runs)) if note.startswith("**")]
     drawings = [replace(one, caption=" ".join([one.caption, *mixes])) for one in drawings]
     tables = [table for table in tables_of(runs) if table.rows] if known and not claims_only else []

@@ -47,7 +47,7 @@ class Looks:
         return float(np.interp(min(found), self.least_p, self.chance)) if found else 1.0
 
 
-def looks(at: Sequence[int], rng: np.random.Generator, *, sided: Literal[1, 2] = 2, num_draws: int = 100_000) -> Looks:
+def looks(at: Sequence[int], rng: np.random.Generator, *, sided: Literal[1, 2] = 2, num_draws: int = 400_000) -> Looks:
     """Simulate the null: seeds drawn from a normal distribution of unknown width around 0.
 
     Args:
@@ -79,22 +79,30 @@ def _least_p(at: Sequence[int], rng: np.random.Generator, sided: int, num_draws:
     return least_D
 
 
-def look_p(values_S: ArrayLike, sided: Literal[1, 2] = 2) -> float:
-    """P value of one look by itself: a paired t test; 1 if all differences are 0."""
+def t_statistic(values_S: ArrayLike) -> float:
+    """Mean of the differences over its standard error; 0 if all are 0, infinite if all are alike."""
     values = np.asarray(values_S, dtype=np.float64)
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    if error == 0:
-        return 1.0 if mean == 0 or (sided == 1 and mean < 0) else 0.0
-    t = abs(mean) / error if sided == 2 else mean / error
-    return float(sided * stats.t.sf(t, len(values) - 1))
+    return float(mean / error) if error > 0 else float(np.copysign(np.inf, mean)) if mean else 0.0
 
 
-def repeated_interval(values_S: ArrayLike, level: float) -> tuple[float, float]:
-    """Interval of the mean difference that covers simultaneously at all looks, for the nominal `level` of a look."""
+def look_p(values_S: ArrayLike, sided: Literal[1, 2] = 2) -> float:
+    """P value of one look by itself: a paired t test; 1 if all differences are 0."""
+    t = t_statistic(values_S)
+    if t == 0:
+        return 1.0
+    return float(sided * stats.t.sf(abs(t) if sided == 2 else t, np.size(values_S) - 1))
+
+
+def repeated_interval(values_S: ArrayLike, level: float, sided: Literal[1, 2] = 2) -> tuple[float, float]:
+    """Interval of the mean difference that covers simultaneously at all looks, for the nominal `level` of a look.
+
+    A one-sided test has the interval that excludes 0 where the test rejects: each of its ends holds at the level.
+    """
     values = np.asarray(values_S, dtype=np.float64)
     if len(values) < 2:
         return -np.inf, np.inf
-    half = stats.t.ppf(1 - level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf(1 - level / sided, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -137,14 +145,16 @@ class Reading:
 
     state: State
     estimate: float
+    t: float
+    """Statistic of the paired t test at this look."""
     low: float
     """Lower end of the repeated interval."""
     high: float
     p: float
     """P value over all looks so far, see `Looks.p`."""
     e: float
-    chance: float
-    """Chance of a verdict at the remaining looks, if future seeds are like those so far; NaN once decided."""
+    chance: float | None
+    """Chance of a verdict at the remaining looks, if future seeds are like those so far; None once decided."""
 
 
 def read(values_S: ArrayLike, when: Looks, question: Question, rng: np.random.Generator) -> Reading:
@@ -161,12 +171,13 @@ def read(values_S: ArrayLike, when: Looks, question: Question, rng: np.random.Ge
     """
     values = np.asarray(values_S, dtype=np.float64)
     level = when.nominal(question.alpha)
-    low, high = repeated_interval(values, level)
+    low, high = repeated_interval(values, level, when.sided)
     state = _state(low, high, look_p(values, when.sided) <= level, float(values.mean()), question.margin)
-    chance = float("nan") if state != "undecided" else _chance(values, when, question, level, rng)
-    if state == "undecided" and (len(values) >= when.at[-1] or chance < question.futility):
+    chance = None if state != "undecided" else _chance(values, when, question, level, rng)
+    if chance is not None and (len(values) >= when.at[-1] or chance < question.futility):
         state = "futile"
-    return Reading(state, float(values.mean()), low, high, when.p(values), e_value(values), chance)
+    facts = float(values.mean()), t_statistic(values), low, high, when.p(values), e_value(values)
+    return Reading(state, *facts, chance)
 
 
 def _state(low: float, high: float, significant: bool, mean: float, margin: float) -> State:
@@ -181,16 +192,14 @@ def _chance(
     values: NDArray[np.float64], when: Looks, question: Question, level: float, rng: np.random.Generator
 ) -> float:
     """Share of simulated futures with a verdict: mean and spread are drawn given the seeds so far, then new seeds."""
-    n, left, draws = len(values), [look for look in when.at if look > len(values)], 500
+    n, draws, left_L = len(values), 500, np.array([look for look in when.at if look > len(values)], dtype=np.int64)
     spread_D = values.std(ddof=1) * np.sqrt((n - 1) / rng.chisquare(n - 1, draws))
     mean_D = values.mean() + spread_D / np.sqrt(n) * rng.standard_normal(draws)
-    decided_D = np.zeros(draws, dtype=bool)
     future_DS = mean_D[:, None] + spread_D[:, None] * rng.standard_normal((draws, when.at[-1] - n))
     path_DS = np.concatenate([np.broadcast_to(values, (draws, n)), future_DS], axis=1)
-    for look in left:
-        part_DS = path_DS[:, :look]
-        half_D = stats.t.ppf(1 - level / 2, look - 1) * part_DS.std(axis=1, ddof=1) / np.sqrt(look)
-        centre_D = part_DS.mean(axis=1)
-        decided_D |= np.abs(centre_D) > half_D
-        decided_D |= np.abs(centre_D) + half_D < question.margin
-    return float(decided_D.mean())
+    sum_DL, square_DL = (part.cumsum(axis=1)[:, left_L - 1] for part in (path_DS, path_DS**2))
+    error_DL = np.sqrt(np.maximum(square_DL - sum_DL**2 / left_L, 0) / (left_L - 1) / left_L)
+    half_DL, centre_DL = stats.t.ppf(1 - level / when.sided, left_L - 1) * error_DL, sum_DL / left_L
+    decided_DL = (np.abs(centre_DL) if when.sided == 2 else centre_DL) > half_DL
+    decided_DL |= np.abs(centre_DL) + half_DL < question.margin
+    return float(decided_DL.any(axis=1).mean())

@@ -14,6 +14,8 @@ BOOKKEEPING = "bookkeeping"
 _BOOKS = frozenset({CELLS, "failed.csv", "multirun.yaml", "outcomes", "slurm"})
 STUDY = "study.md"
 """The page of a search, in its sweep's folder or one below."""
+LOOKS = "evidence.jsonl"
+"""The looks of a study that stops by itself, in its sweep's folder."""
 
 
 def record_cell(sweep_folder: Path, cell: str, job_id: str, run_id: str | None) -> None:

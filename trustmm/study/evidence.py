@@ -7,20 +7,22 @@ that is repeated takes finished jobs from their folders and comes to the same de
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from trustmm.options.checks import Count, Positive, Share, Within, check_value
+from trustmm.options.checks import Count, Positive, Seed, Share, Within, check_value
 from trustmm.seeding import stream
 from trustmm.statistics.seeds import holm
 from trustmm.statistics.sequential import Looks, Question, Reading, looks, read
 from trustmm.store.files import atomic
 from trustmm.store.origin import compared, legend, origins
+from trustmm.store.sweep_folder import LOOKS
 from trustmm.study.evidence_options import EvidenceOptions
 from trustmm.study.space import Space, Value, parse_space
 
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from trustmm.tracking.mlflow import Status
 
 log = logging.getLogger(__name__)
-LINES, PICTURE = "evidence.jsonl", "evidence.png"
+PICTURE = "evidence.png"
 OBSTACLES = ("failed", "data differ")
 """Ends of a comparison that say nothing."""
+SPENT = "budget spent"
 Cell = tuple[tuple[str, Value], ...]
 """A job without its seed: keys and values."""
 
@@ -55,6 +58,11 @@ class Comparison:
     """better, worse, equivalent, futile, budget spent, failed or data differ; empty while undecided."""
     path: list[dict[str, Any]] = field(default_factory=list)
     """A line for every look."""
+
+    @property
+    def leaning(self) -> float:
+        """The difference at the look with the smallest p value so far, which is the one that a verdict speaks of."""
+        return next(float(line["estimate"]) for line in self.path if line["p"] == self.path[-1]["p"])
 
 
 @dataclass
@@ -84,10 +92,12 @@ class Found:
         letter = dict(zip(self.jobs, origins(list(self.jobs.values())), strict=True))
         return compared((letter[treated], letter[base]) for treated, base in _both(comparison, seeds))
 
-    def mean_seconds(self, comparison: Comparison) -> float:
-        """Of a job of the comparison."""
-        cells = (comparison.treated, comparison.base)
-        return float(np.mean([seconds for (cell, _), seconds in self.seconds.items() if cell in cells] or [1.0]))
+    def expected_seconds(self, jobs: Iterable[tuple[Cell, int]]) -> float:
+        """Of jobs together: the mean of what their cells took so far; nothing where a cell has not run."""
+        took: dict[Cell, list[float]] = defaultdict(list)
+        for (cell, _), seconds in self.seconds.items():
+            took[cell].append(seconds)
+        return float(sum(np.mean(took[cell]) for cell, _ in jobs if took[cell]))
 
 
 def _both(comparison: Comparison, seeds: int) -> Iterator[tuple[tuple[Cell, int], tuple[Cell, int]]]:
@@ -117,9 +127,9 @@ def run_evidence(
         config_loader: Hydra's.
         page: draws the paths into a file, and returns the table as Markdown.
 
-    Raises: ValueError for impossible options.
+    Raises: ValueError for impossible options; `trustmm.sweep.launch.JobsFailed` if a comparison met an obstacle.
     """
-    from trustmm.sweep.launch import SweepLauncher, alone
+    from trustmm.sweep.launch import JobsFailed, SweepLauncher, alone
 
     if not isinstance(launcher, SweepLauncher):
         raise ValueError(
@@ -141,23 +151,24 @@ def run_evidence(
         finally:
             note = leave(comparisons, options, when, folder, page, found)
             launcher.sweep.finish(status, note)
+    if stopped := [f"{each.label}: {each.ended}" for each in comparisons if each.ended in OBSTACLES]:
+        raise JobsFailed(f"{len(stopped)} of {len(comparisons)} comparisons could not be made: {'; '.join(stopped)}")
     return comparisons
 
 
 def check_options(options: EvidenceOptions) -> None:
     """Raise ValueError that names the key."""
     checks: dict[str, tuple[Any, Any]] = {
-        "alpha": (options.alpha, Share),
+        "alpha": (options.alpha, Annotated[float, Within("(0, 1)")]),
         "futility": (options.futility, Share),
         "margin": (options.margin, Share),
         "max_jobs": (options.max_jobs, Count | None),
         "max_hours": (options.max_hours, Positive | None),
         "sided": (options.sided, Literal[1, 2]),
-        "seed": (options.seed, Within("[0, inf)")),
+        "seed": (options.seed, Seed),
     }
     for key, (value, annotation) in checks.items():
-        if key != "seed":
-            check_value(f"hydra.sweeper.{key}", value, annotation)
+        check_value(f"hydra.sweeper.{key}", value, annotation)
 
 
 def comparisons_of(space: Space, options: EvidenceOptions) -> list[Comparison]:
@@ -196,46 +207,44 @@ def _rounds(
     launcher: "SweepLauncher",
     found: Found,
 ) -> None:
-    started = time.monotonic()
-    while chosen := _affordable(comparisons, found, options, time.monotonic() - started):
-        _run(_jobs(chosen, when, found), space, options, launcher, found)
+    while chosen := _affordable(comparisons, found, options):
+        _run(_jobs(chosen, when.at, found), space, options, launcher, found)
         for comparison in chosen:
             _take_look(comparison, found, options, when, len(comparisons))
         _settle(comparisons, options)
 
 
-def _affordable(
-    comparisons: Sequence[Comparison], found: Found, options: EvidenceOptions, seconds: float
-) -> list[Comparison]:
+def _affordable(comparisons: Sequence[Comparison], found: Found, options: EvidenceOptions) -> list[Comparison]:
     """The open comparisons whose next look fits the budget, most promising per second first; others end."""
-    waiting = sorted((each for each in comparisons if not each.ended), key=lambda each: -_promise(each, found))
-    spent = options.max_hours is not None and seconds > 3600 * options.max_hours
+    waiting = [each for each in comparisons if not each.ended]
     chosen: list[Comparison] = []
-    planned = set(found.seconds)
-    for comparison in waiting:
-        jobs = planned | set(_pairs(comparison, options.looks[comparison.taken]))
-        if spent or (options.max_jobs is not None and len(jobs) > options.max_jobs):
-            comparison.ended = "budget spent"
+    for comparison in sorted(waiting, key=lambda each: -_promise(each, found, options.looks)):
+        jobs = _jobs([*chosen, comparison], options.looks, found)
+        seconds = sum(found.seconds.values()) + found.expected_seconds(jobs)
+        if len(found.seconds) + len(jobs) > (options.max_jobs or math.inf):
+            comparison.ended = SPENT
+        elif seconds > 3600 * (options.max_hours or math.inf):
+            comparison.ended = SPENT
         else:
             chosen.append(comparison)
-            planned = jobs
     return chosen
 
 
-def _promise(comparison: Comparison, found: Found) -> float:
-    """Chance of a verdict per second of a job; everything is promising before the first look."""
-    if comparison.reading is None:
-        return float("inf")
-    return comparison.reading.chance / found.mean_seconds(comparison)
+def _promise(comparison: Comparison, found: Found, at: Sequence[int]) -> float:
+    """Chance of a verdict per second that the next look takes; everything is promising before the first look."""
+    if comparison.reading is None or comparison.reading.chance is None:
+        return math.inf
+    seconds = found.expected_seconds(_jobs([comparison], at, found))
+    return comparison.reading.chance / seconds if seconds else math.inf
 
 
 def _pairs(comparison: Comparison, seeds: int) -> Iterator[tuple[Cell, int]]:
     return ((cell, seed) for seed in range(seeds) for cell in (comparison.base, comparison.treated))
 
 
-def _jobs(chosen: Sequence[Comparison], when: Looks, found: Found) -> list[tuple[Cell, int]]:
+def _jobs(chosen: Sequence[Comparison], at: Sequence[int], found: Found) -> list[tuple[Cell, int]]:
     """What the next looks need and nobody has run, in the order of the comparisons, base cells once."""
-    needed = (key for each in chosen for key in _pairs(each, when.at[each.taken]))
+    needed = (key for each in chosen for key in _pairs(each, at[each.taken]))
     return [key for key in dict.fromkeys(needed) if key not in found.seconds]
 
 
@@ -292,11 +301,9 @@ def _settle(comparisons: Sequence[Comparison], options: EvidenceOptions) -> None
     missing = len(comparisons) - len(read_ones)
     adjusted = holm([each.reading.p for each in read_ones if each.reading is not None] + [1.0] * missing)
     for comparison, p in zip(read_ones, adjusted, strict=False):
-        assert comparison.reading is not None
-        if comparison.ended in ("", "futile") and p <= options.alpha:
-            comparison.ended = "better" if comparison.reading.estimate > 0 else "worse"
-        if comparison.path:
-            comparison.path[-1] |= {"p_holm": float(p), "ended": comparison.ended}
+        if comparison.ended in ("", "futile", SPENT) and p <= options.alpha:
+            comparison.ended = "better" if comparison.leaning > 0 else "worse"
+        comparison.path[-1]["p_holm"] = float(p)
 
 
 def leave(
@@ -306,14 +313,21 @@ def leave(
     for comparison in comparisons:
         for line in comparison.path:
             line["environment"] = found.environments(comparison, line["seeds"])
+            line["ended"] = comparison.ended if line is comparison.path[-1] else ""
     lines = [line for comparison in comparisons for line in comparison.path]
     if not lines:
         return ""
     nominal, where = when.nominal(options.alpha / len(comparisons)), legend(list(found.jobs.values()))
     head: Mapping[str, Any] = asdict(options) | {"nominal": nominal, "comparisons": len(comparisons)}
     head = {**head, "environments": where}
-    with atomic(folder / LINES) as path:
-        path.write_text("".join(json.dumps(line) + "\n" for line in (head, *lines)), encoding="utf-8")
+    with atomic(folder / LOOKS) as path:
+        path.write_text("".join(f"{_json(line)}\n" for line in (head, *lines)), encoding="utf-8")
     paths = {each.label: (each.path, each.ended) for each in comparisons if each.path}
     notes = [f"{each.label}: {each.ended}" for each in comparisons if each.ended in OBSTACLES]
     return page(folder / PICTURE, paths, options.metric, nominal, [*notes, *(f"Environment {line}" for line in where)])
+
+
+def _json(line: Mapping[str, Any]) -> str:
+    """A line of JSON, which knows no infinity: what is not finite becomes null."""
+    infinite = {key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps({**line, **dict.fromkeys(infinite)}, allow_nan=False)

@@ -17,7 +17,7 @@ class EvidenceOptions:
     metric: str = "recall@10"
     """Test metric."""
     sided: int = 2
-    """2, or 1 where only a gain counts."""
+    """2, or 1 where only a gain counts; where only a loss does, exchange base and treated."""
     margin: float = 0.02
     """Differences below this share of the base's mean count as none; 0 asks for no equivalence."""
     looks: list[int] = field(default_factory=lambda: [3, 4, 5, 6, 8, 10, 13, 16, 20])
@@ -27,8 +27,9 @@ class EvidenceOptions:
     futility: float = 0.1
     """A comparison ends as futile where a verdict at the looks that are left is less likely than this."""
     max_jobs: int | None = None
-    """No job is started beyond this many; those that were finished before count."""
+    """A look that needs jobs beyond this many is not begun; those that were finished before count."""
     max_hours: float | None = None
-    """No round is started after this many hours of this command."""
+    """Hours of jobs together, which two workers spend in half the time. A look that would exceed them is not begun: its
+    jobs are expected to take what their cells took so far. Those that were finished before count."""
     seed: int = 0
     """Of the simulated boundary."""

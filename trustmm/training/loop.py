@@ -17,7 +17,7 @@ from trustmm.backbone.draws import Draws
 from trustmm.evaluation.full_ranking import Evaluator, Scores
 from trustmm.evaluation.ranking import Scorer
 from trustmm.graph.edges import Edges
-from trustmm.options.checks import Count, NonNegative, Positive, Within
+from trustmm.options.checks import Count, NonNegative, Positive, Seed, Within
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Course, Epoch, pack, unpack
@@ -61,6 +61,12 @@ class Training:
     """`auto` takes CUDA where there is one."""
     deterministic: bool
     """Only kernels with a fixed order of summation."""
+    seed: Seed | None
+    """Seed of what is drawn within an epoch: triples, dropout, dropped edges. None is the job's, which is also that of
+    the initial weights; so either of the two can be held while the other varies. The prior has the job's."""
+    average: Count
+    """Epochs over which weights are averaged: validation, early stopping and the result look at a mean that moves
+    1 / average of the way to the weights of each epoch. 1 takes the weights of the epoch themselves."""
     checkpoint_every: Annotated[int, Within("[0, inf)")]
     """Epochs between two checkpoints; 0 keeps none. No number depends on it."""
 
@@ -111,7 +117,8 @@ def fit(
         supervision: positives of the triples.
         evaluate: validation.
         training: limits and optimiser.
-        seed: of the named streams; each epoch has its own, so that an epoch does not depend on how one got there.
+        seed: of the named streams, unless `training` has its own; each epoch has its own streams, so that an epoch
+            does not depend on how one got there.
         stage: name in progress and streams.
         on_epoch: told of every epoch.
         checkpoint: where the training is kept every `training.checkpoint_every` epochs; the caller clears it.
@@ -121,6 +128,7 @@ def fit(
     Raises: DivergedError naming epoch, batch and term.
     """
     model = model.to(training.torch_device)
+    seed = seed if training.seed is None else training.seed
     optimizer = training.optimizer_of(model)
     if optimizer is None:
         return _evaluated_once(model, evaluate, training, stage, on_epoch)
@@ -133,7 +141,9 @@ def fit(
             _begin_epoch(model, optimizer, training.rate(model, number), stream(seed, stage, "graph", str(number)))
             triples = torch.from_numpy(sampler.epoch(stream(seed, stage, "batches", str(number))))
             losses = train_epoch(model, optimizer, triples.to(training.torch_device), training.batch_size, number)
-            _judge(model, evaluate, course, losses, started)
+            course.include(model, training.average)
+            with course.averaged(model):
+                _judge(model, evaluate, course, losses, started)
             on_epoch(stage, course.history[-1], training.epochs, course.patience_left(training.patience))
             if training.checkpoint_every and len(course.history) % training.checkpoint_every == 0:
                 _keep(checkpoint, pack(course, model, optimizer), stage)

@@ -1,5 +1,7 @@
 """Files of neighbouring toolkits: the same pairs and attributes whoever wrote them, and back again."""
 
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,3 +219,37 @@ def test_folders_of_two_models_are_refused_by_name(write: Write, pairs: Pairs, t
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found folders with .npy files: none; expected one"):
         make(tmp_path / "toys", ratings, features={"visual": FeatureFile(tmp_path / "empty")})
+
+
+# All of them, as docs/data.md writes them.
+
+
+def recipes(page: str) -> list[list[str]]:
+    """Words of each command in the block of recipes."""
+    block = page.partition("### Recipes for related toolkits")[2].split("```")[1].replace("\\\n", " ")
+    return [shlex.split(line)[4:] for line in block.splitlines() if line.startswith("python -m trustmm prepare ")]
+
+
+def test_recipes_of_the_page_run_as_written(
+    write: Write, pairs: Pairs, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, kind in {"ml-1m.inter": "RecBole", "u.data": "MovieLens u.data", "uir.txt": "Cornac UIR"}.items():
+        write(name, FORMATS[kind][1](pairs))
+    for kind in ("MovieLens ratings.csv", "MovieLens ratings.dat", "DataRec"):
+        write(FORMATS[kind][0], FORMATS[kind][1](pairs))
+    write("movies.csv", ATTRIBUTES["MovieLens movies.csv"][1])
+    write("movies.dat", [f"{name}::Café::{'|'.join(genres)}".encode("latin-1") for name, genres in GENRES.items()])
+    write("ml-1m.item", [line.replace("class:", "genre:") for line in ATTRIBUTES["RecBole .item"][1]])
+    np.save("features.npy", np.arange(2.0 * ITEMS).reshape(ITEMS, 2))
+    write("items.txt", ITEM_NAMES)
+    ducho(tmp_path)
+    found = recipes((project / "docs" / "data.md").read_text(encoding="utf-8"))
+    assert len(found) == 6
+    for words in found:
+        out = Path(words[words.index("--out") + 1])
+        shutil.rmtree(out, ignore_errors=True)
+        main(words)
+        assert named_pairs(out) == {pair[:2] for pair in pairs}
+        expected = {"attribute"} if "--attributes" in words else {"visual"} if "--features" in words else set()
+        assert set(read(out).features) == expected

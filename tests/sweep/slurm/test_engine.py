@@ -195,11 +195,14 @@ def test_preempted_job_continues_to_the_same_numbers(cluster: Path, tmp_path: Pa
     sweep = start("-m", *LAUNCHER, "hydra.launcher.cpus_per_task=2", "training.epochs=500", cwd=tmp_path)
     (payload,) = until(lambda: payloads(tmp_path), sweep)
     until(lambda: epochs(tmp_path, payload) > 30, sweep)
-    urgent = ["sbatch", "--wait", "--partition=urgent", "--cpus-per-task=2", f"--output={tmp_path}/urgent", "--wrap=id"]
+    (array,) = arrays(tmp_path)
+    urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=2", f"--output={tmp_path}/urgent", "--wrap=id"]
     subprocess.run(urgent, check=True, timeout=PATIENCE, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    until(lambda: slurm_says(array, cluster)["0"]["JobState"] == "PENDING", sweep)
+    soon = ["scontrol", "update", f"JobId={array}_0", "StartTime=now"]  # by itself it would wait for two minutes
+    subprocess.run(soon, check=True)
     status, log = end(sweep)
     assert status == 0, log
-    (array,) = arrays(tmp_path)
     assert slurm_says(array, cluster)["0"]["Restarts"] == "1"
     folder = tmp_path / folder_of(payload)
     assert "backbone continues after epoch" in (folder / "job.log").read_text()

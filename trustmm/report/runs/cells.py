@@ -34,7 +34,7 @@ KINDS = frozenset({"corruption.kind", "corruption.joint", "corruption.edge_kind"
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
-    """Options that vary, seeds left out.
+    """Options that vary, seeds left out, and seeds of parts that follow them (``dataset.split_seed=${seed}``).
 
     An option of one choice (``backbone.k``) is an axis if it varies while study, dataset, backbone, rectifier and edit
     stay.
@@ -42,10 +42,19 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     if not len(table):
         return []
     choices = [key for key in (STUDY, *CHOICES) if key in table and table[key].nunique() > 1]
-    others = [key for key in options_in(table) if key not in CHOICES and _varies(table, key)]
+    others = [key for key in options_in(table) if key not in CHOICES and not _follows_seed(table, key)]
+    others = [key for key in others if _varies(table, key)]
     others += ["corruption.seed"] if draw_of(table) == "crossed" else []
     found = [*choices, *others]
     return sorted(found, key=lambda key: (AXES.index(key) if key in AXES else len(AXES), key))
+
+
+def _follows_seed(table: pd.DataFrame, key: str) -> bool:
+    """Whether a seed of a part is another one for every seed of the job."""
+    if not key.endswith("seed"):
+        return False
+    pairs = table[["seed", key]].drop_duplicates()
+    return bool(len(pairs) > 1 and not pairs["seed"].duplicated().any() and not pairs[key].duplicated().any())
 
 
 def _varies(table: pd.DataFrame, key: str) -> bool:

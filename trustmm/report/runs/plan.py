@@ -101,11 +101,12 @@ def _template(hydra: DictConfig) -> list[str]:
 
 def same_cell(left: str, right: str) -> bool:
     """Whether two lists of overrides are one cell: escapes, quotes and the order of the keys do not count."""
-    return _normal(left) == _normal(right)
+    return words_of(left) == words_of(right)
 
 
-def _normal(cell: str) -> list[str]:
-    return sorted(re.sub(r"[\\'\"]", "", cell).split())
+def words_of(cell: str) -> tuple[str, ...]:
+    """The overrides of a cell, the same for the same cell."""
+    return tuple(sorted(re.sub(r"[\\'\"]", "", cell).split()))
 
 
 def _defaults(config: DictConfig) -> dict[str, str]:

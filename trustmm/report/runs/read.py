@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,8 +16,9 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from trustmm.options.config import config_folder
+from trustmm.report.runs.looks import Looks, read_looks
 from trustmm.report.runs.order import sort_key
-from trustmm.report.runs.plan import Plan, flatten, plan_of, same_cell
+from trustmm.report.runs.plan import Plan, flatten, plan_of, same_cell, words_of
 from trustmm.store.identity import class_name
 from trustmm.store.job_folder import RESULT
 from trustmm.store.sweep_folder import STUDY, read_cells
@@ -70,6 +72,8 @@ class Runs:
     """Tracking store by parent run."""
     commands: Sequence[str] = ()
     """That made the sweeps, where they are known."""
+    looks: Sequence[Looks] = ()
+    """Studies that stopped by themselves."""
 
     @property
     def of_sweeps(self) -> Mapping[str, pd.DataFrame]:
@@ -91,7 +95,23 @@ def read_sweeps(folders: Iterable[Path]) -> Runs:
 
     Raises: ValueError for a folder that is neither.
     """
-    return combine([_read_folder(folder) for folder in folders])
+    return combine(_found_elsewhere([_read_folder(folder) for folder in folders]))
+
+
+def _found_elsewhere(parts: Sequence[Runs]) -> list[Runs]:
+    """The parts without failed and planned cells that another folder of the same command, of another machine, has."""
+    known: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+
+    def left(part: Runs, cells: Sequence[Failure]) -> list[Failure]:
+        seen = known[tuple(part.commands)]
+        new = [cell for cell in cells if not part.commands or words_of(cell.cell) not in seen]
+        seen.update(words_of(cell.cell) for cell in new)
+        return new
+
+    for part in parts:
+        known[tuple(part.commands)].update(words_of(cell) for cell in part.table.get("cell", ()))
+    parts = [replace(part, failures=left(part, part.failures)) for part in parts]
+    return [replace(part, absent=left(part, part.absent)) for part in parts]
 
 
 def combine(parts: Sequence[Runs]) -> Runs:
@@ -109,6 +129,7 @@ def combine(parts: Sequence[Runs]) -> Runs:
         [search for part in parts for search in part.searches],
         {run: uri for part in parts for run, uri in part.parents.items()},
         list(dict.fromkeys(command for part in parts for command in part.commands)),
+        [study for part in parts for study in part.looks],
     )
     return _newest(runs) if len(table) else runs
 
@@ -183,7 +204,8 @@ def _read_folder(folder: Path) -> Runs:
     commands = [plan.command] if plan.command else []
     unplanned = others if matched else ()
     table, sources = pd.DataFrame(rows), [str(folder)]
-    return Runs(table, failures, never, (), unplanned, names, sources, searches, commands=commands)
+    known = {"commands": commands, "looks": read_looks(folder)}
+    return Runs(table, failures, never, (), unplanned, names, sources, searches, **known)
 
 
 def _failed(folder: Path, plan: Plan) -> list[Failure]:
