@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from trustmm.statistics.seeds import holm, over_seeds
 from trustmm.statistics.sequential import (
@@ -109,6 +110,11 @@ def test_a_question_about_gains_errs_as_often_as_asked_and_never_says_worse(gain
         low, high = repeated_interval(values, level, 1)
         assert (low > 0) == (look_p(values, 1) <= level)
         assert (low + high) / 2 == pytest.approx(values.mean())
+    noise = np.array([-1.0, 1.0] * 4) / np.sqrt(8 / 7)  # mean 0, standard deviation 1
+    near = noise + stats.t.isf(0.75 * level, 7) / np.sqrt(8)
+    found = read(near, gains, Question(0.05, 0.0), np.random.default_rng(0))
+    assert (found.state, look_p(near, 1)) == ("better", pytest.approx(0.75 * level))
+    assert found.low > 0, "an interval of the two-sided test would reach below 0"
     paths = np.random.default_rng(8).standard_normal((1000, AT[-1]))
     covered = [all(repeated_interval(path[:n], level, 1)[0] < 0 for n in AT) for path in paths]
     assert abs(far(float(np.mean(covered)), 0.95, len(paths))) < 4

@@ -70,7 +70,7 @@ def draw_paths(paths: Mapping[str, tuple[Path, str]], metric: str) -> "Figure":
         panel.axhline(0, color="black", linewidth=0.8)
         for sign in (-1, 1):
             edge = [sign * one for one in half]
-            panel.plot(seeds, edge, "--", color=ORANGE, linewidth=1.2, label="boundary" if sign > 0 else None)
+            panel.plot(seeds, edge, "--_", color=ORANGE, linewidth=1.2, label="boundary" if sign > 0 else None)
         panel.vlines(seeds, low, high, color=BLUE, alpha=0.4, label="repeated interval")
         panel.plot(seeds, centre, "o-", color=BLUE, markersize=4, label="difference")
         panel.set_title(f"{label}\n{ended or 'undecided'} after {seeds[-1]} seeds", fontsize=8)
