@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Your own backbone
-# A new model in a package of your own, without touching trustmm. It joins every sweep, repair and report by its
-# name. The model here is small: the score of a user and an item is the inner product of two free vectors, and that
-# of the item gets its projected features added.
+# A new model in a package of your own, without touching trustmm. It joins every sweep,
+# repair and report by its name. The model here is small: the score of a user and an
+# item is the inner product of two free vectors, and that of the item gets its projected
+# features added.
 #
 # ## Two files
-# A YAML file holds a default for every number that could appear in a paper's table, and names the class.
+# A YAML file holds a default for every number that could appear in a paper's table, and
+# names the class.
 
 # %%
 from pathlib import Path
@@ -35,32 +37,37 @@ class Addition(Backbone):
 
     needs_features = True
 
-    def __init__(self, train, *, rng, neighbours, width: Count, reg: NonNegative) -> None:
+    def __init__(self, train, *, rng, neighbours, width: Count, reg: NonNegative):
         super().__init__()
         self.reg = reg
-        features = torch.cat([torch.as_tensor(matrix) for matrix in train.features.values()], dim=1)
+        matrices = [torch.as_tensor(matrix) for matrix in train.features.values()]
+        features = torch.cat(matrices, dim=1)
         self.register_buffer("features", torch.nn.functional.normalize(features))
         sizes = train.num_users, train.num_items, features.shape[1]
         draws = [rng.normal(scale=0.1, size=(rows, width)) for rows in sizes]
-        self.user, self.item, self.project = (torch.nn.Parameter(torch.tensor(draw).float()) for draw in draws)
+        tables = [torch.nn.Parameter(torch.tensor(draw).float()) for draw in draws]
+        self.user, self.item, self.project = tables
 
     def embeddings(self) -> Embeddings:
         return Embeddings(self.user, self.item + self.features @ self.project)
 
     def loss_terms(self, batch):
         shown = self.embeddings()
-        rows = shown.user_UD[batch.users], shown.item_ID[batch.positives], shown.item_ID[batch.negatives]
-        return {"bpr": bpr(*rows), "reg": self.reg * sum((row**2).sum(dim=1).mean() for row in rows)}
+        users, items = shown.user_UD[batch.users], shown.item_ID
+        rows = users, items[batch.positives], items[batch.negatives]
+        norms = sum((row**2).sum(dim=1).mean() for row in rows)
+        return {"bpr": bpr(*rows), "reg": self.reg * norms}
 '''
 )
 
 # %% [markdown]
-# All random numbers come from `rng`, so that the same seed gives the same weights everywhere. There is no loop,
-# optimiser or device here: the one training loop does the rest.
+# All random numbers come from `rng`, so that the same seed gives the same weights
+# everywhere. There is no loop, optimiser or device here: the one training loop does the
+# rest.
 #
 # ## Tell trustmm
-# An installed package says so in its entry points ([Adding a method](../adding.md)); for one that lies in the
-# working directory, the environment variable is enough.
+# An installed package says so in its entry points ([Adding a method](../adding.md));
+# for one that lies in the working directory, the environment variable is enough.
 
 # %%
 import os
@@ -71,11 +78,14 @@ sys.path.insert(0, ".")
 
 import trustmm
 
-result = trustmm.run("experiment=quick", "backbone=addition", "training.epochs=25", "tracking=none")
+result = trustmm.run(
+    "experiment=quick", "backbone=addition", "training.epochs=25", "tracking=none"
+)
 result
 
 # %% [markdown]
-# A mistyped option is refused before anything is computed, for your model as for any other:
+# A mistyped option is refused before anything is computed, for your model as for any
+# other:
 
 # %%
 try:
@@ -85,7 +95,8 @@ except ValueError as error:
 
 # %% [markdown]
 # ## Compare it
-# Under damage, with seeds, beside a model without features (`bpr`) and one that has been published (`vbpr`).
+# Under damage, with seeds, beside a model without features (`bpr`) and one that has
+# been published (`vbpr`).
 
 # %%
 results = trustmm.sweep(
@@ -101,8 +112,9 @@ print(results.table())
 
 # %% [markdown]
 # ## Test it
-# The contract that all of trustmm's own models keep is a class; a file `test_addition.py` with these lines inherits
-# some dozen tests: shapes, gradients, equal seeds, relabelled items, saved weights.
+# The contract that all of trustmm's own models keep is a class; a file
+# `test_addition.py` with these lines inherits some dozen tests: shapes, gradients,
+# equal seeds, relabelled items, saved weights.
 # ```python
 # from trustmm.testing import BackboneContract
 #
@@ -110,4 +122,5 @@ print(results.table())
 # class TestAddition(BackboneContract):
 #     option = "backbone=addition"
 # ```
-# [Adding a method](../adding.md) continues with rectifiers, edits, corruptions, metrics and data sets.
+# [Adding a method](../adding.md) continues with rectifiers, edits, corruptions, metrics
+# and data sets.

@@ -25,6 +25,7 @@ from trustmm.run.cell import build_cell
 from trustmm.study.options import StudyOptions
 from trustmm.study.question import Objectives, check_options
 from trustmm.study.space import parse_space
+from trustmm.sweep.launch import SweepLauncher
 from trustmm.sweep.pool.pool import pool
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Hydra's log of a run
@@ -166,6 +167,44 @@ def test_specimen_is_one_line(word: str, expected: str, monkeypatch: pytest.Monk
     status, said = run(word, monkeypatch=monkeypatch)
     assert expected in said
     assert complaint(status, said, word.partition("=")[0]) == ""
+
+
+HYDRA = [
+    *(f"hydra.{node}={value}" for node in ("launcher", "sweeper") for value in ("null", "5", "nope")),
+    *(f"{plus}hydra.{node}nope=1" for plus in ("", "+", "++") for node in ("", "launcher.", "sweeper.", "sweep.")),
+    *(f"hydra.launcher.n_workers={value}" for value in ("null", "[1,a]", "{a: 1}", "nan", "-7")),
+    *(f"hydra.sweeper.{rest}" for rest in ("max_batch_size=-7", "max_batch_size=nope", "params={a: 1}", "params=5")),
+    *("hydra=null", "hydra=5", "hydra.help=5", "hydra.output_subdir=[1]", "hydra.job.chdir=nope", "hydra.mode=nope"),
+    *("hydra.callbacks=5", "hydra.job_logging=5", "hydra.verbose={a: 1}", "hydra.searchpath=5", "hydra.sweep.dir=[]"),
+]
+"""Words that speak to Hydra, of a sweep."""
+
+
+@pytest.mark.parametrize("word", HYDRA)
+def test_a_word_that_hydra_cannot_use_is_one_line(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(launcher: SweepLauncher, *_: object) -> None:
+        launcher.executor(2)
+
+    monkeypatch.setattr(SweepLauncher, "launch", launch)
+    status, said = run("-m", word, "seed=0,1", monkeypatch=monkeypatch)
+    assert complaint(status, said, word.lstrip("+")) == "", said[-2000:]
+
+
+@pytest.mark.parametrize("words", [("-m",), ("-m", "hydra/sweeper=trustmm_optuna", "hydra.sweeper.sampler=grid")])
+def test_a_glob_that_nothing_matches_is_no_sweep_of_no_jobs(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, said = run(*words, *CHOSEN, "tracking=none", "backbone=glob(nope*)", monkeypatch=monkeypatch)
+    assert complaint(status, said, "backbone") == "", said[-2000:]
+    assert re.search(r"backbone(=|: )glob\(nope\*\) matches nothing", said)
+
+
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_a_study_refuses_a_key_of_its_own_that_it_does_not_have(plus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("-m", "hydra/sweeper=trustmm_optuna", f"{plus}hydra.sweeper.n_trialz=5", "seed=0,1")
+    status, said = run(*words, monkeypatch=monkeypatch)
+    assert complaint(status, said, "hydra") == ""
+    assert "unknown key hydra.sweeper.n_trialz; did you mean hydra.sweeper.n_trials" in said
 
 
 STUDY_MISTAKES = [

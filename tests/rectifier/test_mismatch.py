@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import binom
 
 from trustmm.rectifier.mismatch import FOLDS, _shuffle_within, estimate_mismatch, p_values
 from trustmm.rectifier.projection import ProjectionTraining
@@ -45,13 +46,14 @@ def identifiable(eta: float, seed: int) -> Estimate:
     return estimate_mismatch(*tensors, everyone, training=training, rng=stream(seed, "mismatch"))
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.3])
-def test_estimate_has_little_bias_and_its_stated_error_is_its_spread(eta: float) -> None:
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_truth_is_within_two_stated_errors_and_the_bias_is_smaller_than_one(eta: float) -> None:
     """The least of many quantiles gave 0.89 for 1.0; no matched pair that looks mismatched hides a bias here."""
-    found = np.array([identifiable(eta, seed) for seed in range(30)])
-    error, spread = found[:, 1].mean(), found[:, 0].std(ddof=1)
+    found = np.array([identifiable(eta, seed) for seed in range(20)])
+    error = found[:, 1].mean()
+    assert np.count_nonzero(abs(found[:, 0] - eta) <= 2 * found[:, 1]) >= binom.ppf(0.001, len(found), 0.9)
     assert -error <= found[:, 0].mean() - eta < error / 2 + 0.01
-    assert spread < 0.02 if eta == 0 else 0.6 < spread / error < 1.6
+    assert np.sqrt(np.mean((found[:, 0] - eta) ** 2)) < 1.5 * error < 0.12
 
 
 @pytest.mark.parametrize("inherent", [0.0, 0.1])

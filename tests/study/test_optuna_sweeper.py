@@ -57,6 +57,7 @@ def interrupt_when(cwd: Path, arguments: tuple[str, ...], how: signal.Signals, j
     [
         (("hydra/launcher=basic",), "hydra/launcher=trustmm_pool or hydra/launcher=trustmm_slurm, got BasicLauncher"),
         (("hydra.sweeper.metric=test/recall@10",), "choices use validation only"),
+        (("hydra.sweeper.metric=5",), "hydra.sweeper.metric must be a name or a list of names, got 5"),
         (("hydra.sweeper.metric=recall@15", "tracking=none"), "no validation metric 'recall@15', only recall@5"),
         (("rectifier.tau=tag(log, interval(0,1))",), "rectifier.tau: a logarithmic interval starts above 0"),
         (("rectifier.lam=interval(0,2)", "tracking=none"), "rectifier.lam must be in [0, 1], got 2"),
@@ -67,6 +68,7 @@ def test_mistake_is_one_message_and_starts_nothing(arguments: tuple[str, ...], s
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "trustmm report" not in done.stderr + done.stdout, "there is nothing to report"
     assert not list(tmp_path.glob("outputs/*/history.jsonl"))
 
 

@@ -192,6 +192,8 @@ def test_prior_is_trained_once_for_all_etas_and_rectifiers_and_by_one_worker_of_
     assert text.count("cache: computed prior") == 1
     assert text.count("cache: reused prior") == 5
     assert len(list(tmp_path.glob("outputs/cache/prior/*.npz"))) == 1
+    left = {path.name for path in tmp_path.glob("outputs/sweeps/*/*")}
+    assert {"cells.csv", "summary.csv", "summary.png"} <= left, "files of a sweep do not depend on tracking"
 
 
 @pytest.mark.slow

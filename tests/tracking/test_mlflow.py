@@ -424,9 +424,11 @@ def test_orphans_are_closed_and_the_living_left_alone(store):
         return client.create_run(experiment, tags=tags).info.run_id
 
     dead, alive = leave(), leave(pid=str(os.getpid()))
+    rebooted = leave(pid=str(os.getpid()), boot="another boot")  # this number was another process's
     elsewhere, unrelated = leave(host="another"), leave(job_id="other")
     store.close_orphans("orphan")
     assert get(store, dead).info.status == "KILLED"
+    assert get(store, rebooted).info.status == "KILLED"
     assert "without a report" in get(store, dead).data.tags["error"]
     assert {get(store, run).info.status for run in (alive, elsewhere, unrelated)} == {"RUNNING"}
 

@@ -15,7 +15,7 @@ from trustmm.cli.ending import leave, one_sentence
 from trustmm.cli.pages import job_page
 from trustmm.cli.words import enter
 from trustmm.options.config import config_folder, register
-from trustmm.options.explain import explain
+from trustmm.options.explain import explain, of_hydra
 from trustmm.process.signals import termination_as_exception
 from trustmm.run.cell import LABELS, build_cell, build_stages
 from trustmm.run.reuse import run_or_reuse
@@ -52,6 +52,10 @@ def run_command(do: Callable[[DictConfig], None], config_name: str) -> None:
             leave(explain(error, sys.argv[1:]))
         except (ValueError, ArithmeticError, JobsFailed) as error:
             leave(explain(error, sys.argv[1:]) if "Config group override" in str(error) else str(error))
+        except (TypeError, AttributeError, LookupError, RuntimeError, AssertionError) as error:
+            if said := of_hydra(error, sys.argv[1:]):
+                leave(said)
+            raise
 
 
 def _compose_and(do: Callable[[DictConfig], None], config_name: str) -> None:

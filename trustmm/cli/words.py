@@ -1,6 +1,7 @@
 """The words of a command line before Hydra sees them: templates found, secrets concealed, endless sweeps refused."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from trustmm.options.config import TEMPLATES, template_folder
 from trustmm.tracking.redact import conceal_config
 from trustmm.tracking.typed import conceal_word, parse_word
 
+NEW_KEY = re.compile(r"\+{1,2}(hydra\.((launcher|sweeper|run|sweep|job)\.)?\w+=.*)", re.DOTALL)
+"""A key that is added to where Hydra and our launchers and sweepers read theirs: what is not there, nobody reads."""
 MOST_JOBS = 100_000
 """Of a sweep: more would not fit into memory, nor into a life."""
 
@@ -36,8 +39,11 @@ class ConcealSecrets(Callback):
 def enter() -> None:
     """Put the words of this process's command line into the form that may be written down.
 
+    A plus before a key of `hydra.` is taken away, so that a mistyped one is refused like any other.
+
     Raises: ValueError for a sweep of more than `MOST_JOBS` jobs.
     """
+    sys.argv[1:] = [NEW_KEY.sub(r"\1", word) for word in sys.argv[1:]]
     parsed = [parse_word(word) for word in sys.argv[1:]]
     _refuse_endless([override for override in parsed if override is not None])
     words = [conceal_word(word, override) for word, override in zip(sys.argv[1:], parsed, strict=True)]

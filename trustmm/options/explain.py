@@ -3,6 +3,7 @@
 import difflib
 import re
 import shlex
+import traceback
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -19,6 +20,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read as a key and a value; {in_quotes(error.override)}"
     message = " ".join(str(error).split("\nConfig search path:")[0].split())
+    message = in_one_line(error) if "full_key: " in message else message
     several = re.match(r"Ambiguous value for argument '(.*?)' 1\. To use it as a list", message)
     if several is not None:
         return f"{several[1]} has several values, which only a sweep may have: add -m; {in_quotes(several[1])}"
@@ -28,14 +30,40 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if "Config group override must be" in f"{message} {error.__cause__}":
         odd = [word for word in arguments if re.fullmatch(r"(\w+)=.*", word) and word.split("=")[0] in STAGES]
         odd = [word for word in odd if not re.fullmatch(r"\w+=[A-Za-z_]\w*", word) or word.endswith("=null")]
+        if not odd:
+            return f"{' '.join(hydra_words(arguments))}: {message}"
         return f"{' '.join(odd)}: give one of the group's options by name"
     if isinstance(error.__cause__, ValueError):
-        return str(error.__cause__)
+        return in_one_line(error.__cause__)
     wrong = re.search(r"Could not override '([^']+)'", message)
     if wrong is None:
-        return message
+        odd = hydra_words(arguments)
+        named = any(word.lstrip("+~").partition("=")[0] in message for word in odd)
+        return message if named or not odd else f"{' '.join(odd)}: {message}"
     known = known_keys(_composed(arguments, hydra=wrong[1].startswith("hydra.")))
     return unknown_key(wrong[1].partition("@")[0], known)
+
+
+def in_one_line(error: Exception) -> str:
+    """An error's message; that of a value of Hydra's own keys says first which key it is of."""
+    text, _, place = " ".join(str(error).split()).partition(" full_key: ")
+    return f"{place.partition(' ')[0]}: {text}" if place else text
+
+
+def hydra_words(arguments: list[str]) -> list[str]:
+    """The words of a command line that speak to Hydra itself."""
+    return [word for word in arguments if word.lstrip("+~").startswith("hydra")]
+
+
+def of_hydra(error: Exception, arguments: list[str]) -> str:
+    """A message for what Hydra's own code meets in the words that speak to it; empty for errors of other code."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    words = hydra_words(arguments)
+    if not words or frame.f_globals["__name__"].partition(".")[0] not in ("hydra", "omegaconf"):
+        return ""
+    return f"{' '.join(words)}: Hydra cannot use this ({type(error).__name__}: {in_one_line(error)})".replace(
+        ": )", ")"
+    )
 
 
 def unknown_option(group: str, option: str, known: list[str]) -> str:

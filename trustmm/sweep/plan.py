@@ -179,7 +179,8 @@ class Sweep:
         tracked = [(tracking, run_id) for tracking, run_id in self._parents.items() if run_id is not None]
         summary = self._summary(table, note or "") if tracked else None
         links = [tracking.finish_parent(run_id, status, summary) for tracking, run_id in tracked if summary is not None]
-        say_end(self.folder, table, [link for link in links if link is not None])
+        if self._outcomes or note:  # else it was refused, and there is nothing to see
+            say_end(self.folder, table, [link for link in links if link is not None])
 
     def _summary(self, table: "Pivot | None", note: str) -> "SweepSummary":
         from trustmm.tracking.view import SweepSummary

@@ -12,9 +12,13 @@ and `read_outcome` returns None. Every engine thus learns the outcome of a task 
 
 import json
 import logging
+import os
+import signal
+import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trustmm.store.files import atomic, read_json
 from trustmm.store.identity import DataIdentity
@@ -88,7 +92,7 @@ def work(assignment: Assignment, page: "MakePage") -> Outcome:
         outcome = Outcome("FAILED", reason_of(error), runs[-1])
     try:
         leave_outcome(assignment, outcome)
-    except OSError as error:  # a full disk; the exit status tells, see `finished_silently`
+    except OSError as error:  # a full disk; the exit status tells, see `end`
         log.warning("the outcome of job %s could not be kept: %s", assignment.task.job_id, error)
     return outcome
 
@@ -145,6 +149,41 @@ def leave_outcome(assignment: Assignment, outcome: Outcome) -> None:
     """Write the file that `read_outcome` reads."""
     with atomic(assignment.outcome_file) as path:
         path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+
+
+UNWRITTEN = os.EX_IOERR
+"""Exit status of a process that could not leave its outcome."""
+
+
+def end(assignment: Assignment, outcome: Outcome) -> NoReturn:
+    """End the task's process: with status 0 where it finished, 1 where its outcome says why it did not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what finds no room is lost; tried again by Python, it would take the exit status with it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if outcome.status == "FINISHED":
+        sys.exit(0)
+    sys.exit(1 if assignment.outcome_file.is_file() else UNWRITTEN)
+
+
+def end_before_start(assignment: Assignment, error: OSError) -> NoReturn:
+    """End the process of a task whose folder cannot be made, or written."""
+    outcome = Outcome("FAILED", reason_of(error))
+    with suppress(OSError):
+        leave_outcome(assignment, outcome)
+    end(assignment, outcome)
+
+
+def death(exit_code: int, outcome_file: Path) -> str:
+    """Why a process left no outcome, from its exit code (negative for a signal)."""
+    if exit_code == -signal.SIGKILL:
+        return "killed (signal 9), possibly out of memory"
+    if exit_code < 0:
+        return f"killed (signal {-exit_code}, {signal.strsignal(-exit_code)})"
+    if exit_code == UNWRITTEN:
+        return f"could not write {outcome_file}, which would say why: is the disk full? make room, repeat the command"
+    return f"its process ended with status {exit_code} and left no result"
 
 
 def forget_outcome(assignment: Assignment) -> None:

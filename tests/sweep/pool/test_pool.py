@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,18 +16,23 @@ from tests.report.conftest import make_summary
 from trustmm.store.job_folder import write_result
 from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement
-from trustmm.sweep.pool.pool import PoolExecutor, _Worker, death, pool
-from trustmm.sweep.worker import Assignment
+from trustmm.sweep.pool.pool import PoolExecutor, _Worker, pool
+from trustmm.sweep.worker import Assignment, death
 
 WORKERS = """
-import os, signal, time
+import os, resource, signal, sys, time
 from trustmm.process.signals import Terminated, termination_as_exception
 from trustmm.sweep.engine import Outcome
-from trustmm.sweep.worker import leave_outcome
+from trustmm.sweep.worker import leave_outcome, work
 
 
 def run(assignment):
     what = assignment.task.overrides[0]
+    if what == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        sys.stdout = open(1, "w", closefd=False)  # with a buffer, whatever PYTHONUNBUFFERED says
+        print("what no file takes any more")
+        return work(assignment, None)
     pid = assignment.task.folder / "pid"
     pid.write_text(str(os.getpid()))
     print("this goes to the log")
@@ -120,6 +126,16 @@ def test_every_end_becomes_an_outcome_and_the_others_go_on(make, task):
     assert outcomes[1].reason == "killed (signal 9), possibly out of memory"
     assert outcomes[2].reason == "its process ended with status 3 and left no result"
     assert (task(0, "").folder / "job.log").read_text().startswith("this goes to the log\n")
+
+
+def test_a_job_that_can_write_nothing_more_says_so_and_names_the_file(make, task, tmp_path):
+    """As on a full disk: not a byte of its result, its outcome, or its log."""
+    with make() as executor:
+        executor.submit(task(0, "full"))
+        _, outcome = executor.wait()
+    file = tmp_path / "sweep" / "outcomes" / "job0.json"
+    said = f"could not write {file}, which would say why: is the disk full? make room, repeat the command"
+    assert outcome == Outcome("FAILED", said)
 
 
 def test_each_job_sees_the_gpu_of_its_slot(make, task):
@@ -258,7 +274,7 @@ def test_what_the_fork_server_imports_asks_nothing_of_cuda_and_starts_no_thread(
 
 
 def test_death_names_the_signal():
-    assert death(-signal.SIGSEGV) == "killed (signal 11, Segmentation fault)"
+    assert death(-signal.SIGSEGV, Path("x")) == "killed (signal 11, Segmentation fault)"
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,7 @@ def payloads(cwd: Path) -> list[Path]:
 
 
 def arrays(cwd: Path) -> list[str]:
-    names = [path.name for path in cwd.glob("outputs/sweeps/*/slurm/logs/*_submission.sh")]
-    return sorted((name.partition("_")[0] for name in names if not name.startswith(".")), key=int)
+    return sorted((path.stem for path in cwd.glob("outputs/sweeps/*/slurm/*/[0-9]*.sh")), key=int)
 
 
 def process_of(payload: Path) -> int:
@@ -213,6 +212,8 @@ def test_preempted_job_continues_to_the_same_numbers(cluster: Path, tmp_path: Pa
 def test_job_that_raises_is_failed_in_slurm_too_and_an_interrupted_sweep_cancels_its_jobs(
     cluster: Path, tmp_path: Path
 ) -> None:
+    tmp_path = tmp_path / "100%j a%A it's"
+    tmp_path.mkdir()
     rates = start("-m", *LAUNCHER, "training.epochs=2", "training.learning_rate=0.001,1e38", cwd=tmp_path)
     status, log = end(rates)
     assert status == 1
@@ -220,6 +221,9 @@ def test_job_that_raises_is_failed_in_slurm_too_and_an_interrupted_sweep_cancels
     (array,) = arrays(tmp_path)
     states = {index: (row["JobState"], row["ExitCode"]) for index, row in slurm_says(array, cluster).items()}
     assert states == {"0": ("COMPLETED", "0:0"), "1": ("FAILED", "1:0")}
+    (logs,) = tmp_path.glob("outputs/sweeps/*/slurm/logs")
+    assert {f"{array}_{index}_0_log.{end}" for index in "01" for end in ("out", "err")} == set(os.listdir(logs))
+    assert os.listdir(tmp_path.parent) == [tmp_path.name]
 
     sweep = start("-m", *LAUNCHER, LONG, "seed=0,1", cwd=tmp_path)
     warned, cancelled = until(lambda: len(found := payloads(tmp_path)) == 4 and found[2:], sweep)

@@ -9,7 +9,7 @@ import pytest
 from trustmm.sweep.engine import Task
 from trustmm.sweep.slurm import engine
 from trustmm.sweep.slurm.engine import SlurmExecutor
-from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, passes
+from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, passes, submit
 from trustmm.sweep.worker import Assignment
 
 REFUSALS = [
@@ -142,13 +142,17 @@ def test_scancel_of_a_silent_controller_is_no_success(tmp_path: Path, monkeypatc
         cancel(["7_0"])
 
 
+def command(folder: Path, name: str, body: str) -> None:
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+
+
 @pytest.mark.parametrize(("said", "kind"), [(REFUSALS[0], SlurmSilent), ("invalid partition specified", ValueError)])
-def test_a_refusal_of_sbatch_is_told_by_what_it_says(said: str, kind: type[Exception], tmp_path: Path) -> None:
-    utils = pytest.importorskip("submitit.core.utils")
-
-    def refuse(command: str) -> None:
-        raise utils.FailedJobError(said)
-
-    submitit = SimpleNamespace(folder=tmp_path / "logs", parameters={}, python="python", _submit_command=refuse)
+def test_a_refusal_of_sbatch_is_told_by_what_it_says(
+    said: str, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(tmp_path, "sbatch", f"echo '{said}' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(kind, match=said.split()[-1]):
-        engine._sbatch(submitit, tmp_path, 1)
+        submit(tmp_path / "script")

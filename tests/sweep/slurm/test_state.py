@@ -1,12 +1,15 @@
 """What becomes of a job by what Slurm says: its commands replaced by scripts with known answers."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from trustmm.sweep.engine import Outcome
+from trustmm.sweep.slurm import engine
 from trustmm.sweep.slurm.engine import SlurmOptions, end_of, slurm, vanished
 from trustmm.sweep.slurm.state import JobState, SlurmSilent, job_states
+from trustmm.sweep.worker import UNWRITTEN, death
 
 LINE = (
     "JobId={id} ArrayJobId=7 ArrayTaskId={index} JobName=trustmm-x JobState={state} Reason={reason} ExitCode={code} A=b"
@@ -97,6 +100,7 @@ TERMINATED = Outcome("KILLED", "received SIGTERM", "run")
         ("COMPLETED", 0, None, "", Outcome("FAILED", "its process ended with status 0 and left no result")),
         ("FAILED", 1, LEFT, "", LEFT),
         ("FAILED", -9, None, "", Outcome("FAILED", "killed (signal 9), possibly out of memory")),
+        ("FAILED", UNWRITTEN, None, "", Outcome("FAILED", death(UNWRITTEN, Path("a/1.json")))),
         ("FAILED", 1, TERMINATED, "", TERMINATED),
         ("CANCELLED", 0, TERMINATED, "", Outcome("KILLED", "cancelled in Slurm", "run")),
         ("CANCELLED", 0, None, "pruned", Outcome("KILLED", "pruned")),
@@ -114,7 +118,7 @@ TERMINATED = Outcome("KILLED", "received SIGTERM", "run")
     ],
 )
 def test_end_of_a_job(state: str, code: int, left: Outcome | None, stopped: str, expected: Outcome) -> None:
-    assert end_of(JobState(state, code, "x"), left, stopped) == expected
+    assert end_of(JobState(state, code, "x"), left, stopped, Path("a/1.json")) == expected
 
 
 def test_job_that_vanished_while_it_waited_was_cancelled() -> None:
@@ -149,7 +153,7 @@ def test_options_reach_the_batch_file(tmp_path: Path) -> None:
     from submitit.slurm.slurm import _make_sbatch_string
 
     options = SlurmOptions(**OPTIONS)
-    text = _make_sbatch_string(command="x", folder=tmp_path, map_count=5, **options.parameters("trustmm-abc"))
+    text = _make_sbatch_string(command="x", folder=tmp_path, map_count=5, **options.parameters("trustmm-abc", tmp_path))
     for flag in (
         "--array=0-4%3",
         "--partition=gpu",
@@ -166,6 +170,30 @@ def test_options_reach_the_batch_file(tmp_path: Path) -> None:
     assert "module load cuda\n" in text
     assert "gpus-per-node" not in text
     assert "account" not in text
+
+
+def test_signs_of_a_folder_are_not_slurms_and_nothing_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`%j` of an array would be replaced, the script moved to a folder of that name, and every log written there."""
+    pytest.importorskip("submitit")
+    for name in ("srun", "sbatch"):
+        (tmp_path / name).write_text("#!/bin/sh\necho Submitted batch job 17\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    odd = tmp_path / "100%j" / "a%A it's" / "slurm"
+    executor = engine._submitit_executor(odd, SlurmOptions(**OPTIONS), "trustmm-abc")
+    batch = odd / "batch"
+    batch.mkdir(parents=True)
+    assert engine._sbatch(executor, batch, 2) == "17"
+    text = (batch / "17.sh").read_text()
+    expected = f"{tmp_path}/100%%j/a%%A it's/slurm/logs/%A_%a_0_log"
+    (flag,) = (line for line in text.splitlines() if line.startswith("#SBATCH --output="))
+    (run,) = (shlex.split(line) for line in text.splitlines() if line.startswith("srun "))
+    assert shlex.split(flag)[1] == f"--output={expected}.out"
+    assert [word for word in run if word.startswith("--output=")] == [f"--output={expected}.out"]
+    assert [word for word in run if word.startswith("--error=")] == [f"--error={expected}.err"]
+    assert {path.name for path in tmp_path.iterdir()} == {"srun", "sbatch", "100%j"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -27,11 +26,12 @@ from trustmm.sweep.engine import Outcome, Task
 from trustmm.sweep.pool.placement import Placement, asked_threads, place, usable_cpus, visible_gpus
 from trustmm.sweep.worker import (
     Assignment,
+    death,
+    end,
+    end_before_start,
     finished_silently,
     forget_outcome,
-    leave_outcome,
     read_outcome,
-    reason_of,
 )
 from trustmm.tracking.redact import PublicFormatter
 
@@ -200,7 +200,7 @@ class PoolExecutor:
         if outcome is None and worker.process.exitcode == 0:
             outcome = finished_silently(self.assignment(worker.task))
         if outcome is None:
-            why = death(worker.process.exitcode)
+            why = death(worker.process.exitcode, self.assignment(worker.task).outcome_file)
             outcome = Outcome("KILLED", worker.stopped) if worker.stopped else Outcome("FAILED", why)
         worker.process.close()
         self._ended.append((worker.task, outcome))
@@ -215,15 +215,6 @@ def _wait_for_orphan(pid: int, grace: float) -> None:
         except (ProcessLookupError, PermissionError):  # gone; somebody else's may have its number by now
             return
         time.sleep(0.05)
-
-
-def death(exit_code: int) -> str:
-    """What ended a process that left no outcome, from its exit code (negative for a signal)."""
-    if exit_code == -signal.SIGKILL:
-        return "killed (signal 9), possibly out of memory"
-    if exit_code < 0:
-        return f"killed (signal {-exit_code}, {signal.strsignal(-exit_code)})"
-    return f"its process ended with status {exit_code} and left no result"
 
 
 def _start_server(threads: int) -> None:
@@ -262,14 +253,12 @@ def run_worker(
     os.environ.update(environment)
     try:
         log_to(assignment)
-    except OSError as error:  # its folder cannot be made, or written
-        with suppress(OSError):
-            leave_outcome(assignment, Outcome("FAILED", reason_of(error)))
-        sys.exit(1)
+    except OSError as error:
+        end_before_start(assignment, error)
     bound(threads)
     outcome = run(assignment)
     log.info("job ended: %s, %.2f s of CPU time", outcome.status, time.process_time())
-    sys.exit(0 if outcome.status == "FINISHED" else 1)
+    end(assignment, outcome)
 
 
 def _end_with(lifeline: Connection, grace: float) -> None:

@@ -19,9 +19,8 @@ from typing import Annotated, Any, Self, get_type_hints
 from trustmm.options.checks import Count, NonNegative, Positive, Within, check_value
 from trustmm.store.files import atomic, read_json
 from trustmm.sweep.engine import Outcome, Task
-from trustmm.sweep.pool.pool import death
-from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, passes
-from trustmm.sweep.worker import Assignment, finished_silently, forget_outcome, read_outcome
+from trustmm.sweep.slurm.state import JobState, SlurmSilent, cancel, job_states, submit
+from trustmm.sweep.worker import Assignment, death, finished_silently, forget_outcome, read_outcome
 
 log = logging.getLogger(__name__)
 MOST_IN_ARRAY = 1000
@@ -54,17 +53,25 @@ class SlurmOptions:
     poll: Positive
     grace: NonNegative
 
-    def parameters(self, name: str) -> dict[str, Any]:
-        """In Slurm's words, as submitit takes them; what is null or 0 is left to the cluster."""
+    def parameters(self, name: str, logs: Path) -> dict[str, Any]:
+        """In Slurm's words, as submitit takes them; what is null or 0 is left to the cluster.
+
+        Args:
+            name: of the jobs.
+            logs: folder of what they print before they have a log of their own. Its `%` are signs, not Slurm's
+                `%j`; submitit knows no such folder, so both of its commands are told once more where to write.
+        """
         given = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint", "gres")}
         given |= {"gpus_per_node": self.gpus_per_node or None, "setup": list(self.setup) or None}
         given |= {"mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M"}
-        more = {"requeue" if self.requeue else "no-requeue": True} | dict(self.additional_parameters)
+        printed = {end: f"{logs}/".replace("%", "%%") + f"%A_%a_0_log.{end[:3]}" for end in ("output", "error")}
+        more = printed | {"requeue" if self.requeue else "no-requeue": True} | dict(self.additional_parameters)
         return {key: value for key, value in given.items() if value is not None} | {
             "job_name": name,
             "time": self.timeout_min,
             "cpus_per_task": self.cpus_per_task,
-            "srun_args": [f"--cpus-per-task={self.cpus_per_task}"],  # not handed down from sbatch since Slurm 22.05
+            # The number of cores is not handed down from sbatch since Slurm 22.05.
+            "srun_args": [f"--cpus-per-task={self.cpus_per_task}", *(f"--{end}={to}" for end, to in printed.items())],
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay_s,
             "additional_parameters": more,
@@ -280,7 +287,7 @@ class SlurmExecutor:
             return None
         if left is None and state.state == "COMPLETED":
             left = finished_silently(self.assignment(job.task))
-        return end_of(state, left, job.stopped)
+        return end_of(state, left, job.stopped, self.assignment(job.task).outcome_file)
 
 
 def _is_ledger(plain: Any) -> bool:
@@ -296,13 +303,14 @@ def vanished(seen: JobState | None, slurm_id: str, stopped: str) -> Outcome:
     return Outcome("FAILED", f"Slurm no longer knows the job {slurm_id}")
 
 
-def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:
+def end_of(state: JobState, left: Outcome | None, stopped: str, outcome_file: Path) -> Outcome:
     """The outcome of a job that Slurm says has ended.
 
     Args:
         state: not active.
         left: what its process left, if it came to that.
         stopped: why the controller ended it, if it did.
+        outcome_file: where the process would have left it.
     """
     if left is not None and left.status != "KILLED":
         return left
@@ -321,7 +329,7 @@ def end_of(state: JobState, left: Outcome | None, stopped: str) -> Outcome:
         case "NODE_FAIL" | "BOOT_FAIL":
             return Outcome("FAILED", f"its node failed ({state.state})", run_id)
         case "COMPLETED" | "FAILED":
-            return left or Outcome("FAILED", death(state.exit_code), run_id)
+            return left or Outcome("FAILED", death(state.exit_code, outcome_file), run_id)
     return left or Outcome("FAILED", f"ended by Slurm as {state.state}", run_id)
 
 
@@ -349,23 +357,21 @@ def _submitit_executor(folder: Path, options: SlurmOptions, name: str) -> Any:
         executor = _submitit().SlurmExecutor(folder=folder / "logs", python=options.python)
     except RuntimeError as error:
         raise ValueError("hydra/launcher=trustmm_slurm: this machine has no Slurm (no srun on the PATH)") from error
-    executor.update_parameters(**options.parameters(name))
+    executor.update_parameters(**options.parameters(name, executor.folder))
     return executor
 
 
 def _sbatch(executor: Any, batch: Path, count: int) -> str:
     """Submit ``BATCH/0.json`` to ``BATCH/(count - 1).json`` as one array; its id.
 
-    A command, not a callable: submitit would pickle one and hide its exit status.
+    A command, not a callable: submitit would pickle one and hide its exit status. submitit writes the script; it would
+    take a `%j` in the name of a folder for the job's id when it moves it.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
     executor.folder.mkdir(parents=True, exist_ok=True)
     executor.parameters["map_count"] = count
     command = f'{executor.python} -u -m trustmm.cli.slurm_job {shlex.quote(str(batch))}/"$SLURM_ARRAY_TASK_ID".json'
-    try:
-        return str(executor._submit_command(command).job_id)
-    except (FailedJobError, FailedSubmissionError) as error:
-        if passes(str(error)):
-            raise SlurmSilent(" ".join(str(error).split())) from error
-        raise ValueError(f"Slurm refused the jobs: {' '.join(str(error).split())}") from error
+    script = batch / "submission.sh"
+    script.write_text(executor._make_submission_file_text(command, ""), encoding="utf-8")
+    array = submit(script)
+    script.rename(batch / f"{array}.sh")
+    return array

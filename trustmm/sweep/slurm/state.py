@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 ENDED = frozenset(
     {
@@ -78,6 +79,23 @@ def job_states(slurm_ids: Sequence[str]) -> dict[str, JobState]:
     if forgotten:
         found = dict(_from_sacct(forgotten)) | found
     return {slurm_id: state for slurm_id, state in found.items() if slurm_id in wanted}
+
+
+def submit(script: Path) -> str:
+    """`sbatch`; the id of the array.
+
+    Raises:
+        SlurmSilent: it has no room at the moment, or its controller does not answer.
+        ValueError: it refuses what was asked.
+    """
+    done = subprocess.run(["sbatch", str(script)], capture_output=True, text=True, check=False)
+    array = re.search(r"job (\d+)", done.stdout)
+    if done.returncode == 0 and array is not None:
+        return array[1]
+    refusal = " ".join(f"{done.stderr} {done.stdout}".split())
+    if passes(refusal):
+        raise SlurmSilent(refusal)
+    raise ValueError(f"Slurm refused the jobs: {refusal}")
 
 
 def cancel(slurm_ids: Sequence[str]) -> None:
