@@ -28,7 +28,7 @@ def runner() -> ModuleType:
 
 @pytest.fixture(scope="module", params=TUTORIALS, ids=[path.stem for path in TUTORIALS])
 def tutorial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """The name of a tutorial and its notebook; taken from a site just built where TRUSTMM_TUTORIALS names its folder."""
+    """The name of a tutorial and its notebook: from the built site in TRUSTMM_TUTORIALS, or run now."""
     if made := os.environ.get("TRUSTMM_TUTORIALS"):
         return request.param.stem, json.loads((ROOT / made / f"{request.param.stem}.ipynb").read_text(encoding="utf-8"))
     path, folder = request.param, tmp_path_factory.mktemp(request.param.stem)
