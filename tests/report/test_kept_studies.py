@@ -18,7 +18,7 @@ def test_a_kept_study_has_the_jobs_that_its_page_counts(archive: Path, tmp_path:
     with tarfile.open(archive) as file:
         file.extractall(tmp_path, filter="data")
     runs = read_sweeps([tmp_path / name])
-    page = (ROOT / "docs" / "studies" / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     counted = re.search(rf"^\| `{name}` \| (\d+) of \d+ \|", page, re.MULTILINE)
     assert counted is not None
     assert len(runs.table) == int(counted[1])
