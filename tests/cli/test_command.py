@@ -143,6 +143,21 @@ import trustmm.__main__
     assert (done.returncode, done.stderr) == (130, f"trustmm: interrupted; {GOES_ON}\n")
 
 
+def test_ctrl_c_within_an_exec_leaves_the_status_of_an_interruption(tmp_path: Path) -> None:
+    code = """
+import trustmm.cli.command as command
+def interrupted():
+    try:
+        exec("raise KeyboardInterrupt")  # as in the making of a dataclass; python -m then ends by the signal
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+command.main = interrupted
+command.entry()
+"""
+    (tmp_path / "interrupted.py").write_text(code)
+    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path).returncode == 130
+
+
 def test_both_ways_to_type_the_command_are_the_one_that_catches_it() -> None:
     with (ROOT / "pyproject.toml").open("rb") as project:
         assert tomllib.load(project)["project"]["scripts"] == {"trustmm": "trustmm.__main__:entry"}

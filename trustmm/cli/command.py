@@ -1,6 +1,7 @@
 """``trustmm``: one command. A word that names a command runs it; everything else describes a job for Hydra."""
 
 import importlib
+import os
 import signal
 import sys
 from typing import NamedTuple
@@ -21,6 +22,8 @@ class Command(NamedTuple):
     """Whether it loads libraries for seconds before it can say anything."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell has it."""
 COMMANDS = {
     "run": Command("trustmm.cli.run", "run one job, or a sweep with -m (the default command)"),
     "rectify": Command(
@@ -65,9 +68,19 @@ Which multimodal recommender can you trust when product images, texts or clicks 
 
 
 def entry() -> None:
-    """The command as a process: `main`, after which Ctrl-C has nothing to interrupt but the interpreter's own end."""
+    """The command as a process: `main`, after which Ctrl-C has nothing to interrupt but the interpreter's own end.
+
+    An interrupted command ends at once: `python -m` would end by the signal, whatever the status, if Ctrl-C had come
+    within an `exec`, as in the making of a dataclass; and half-loaded libraries print things as they go.
+    """
     try:
         main()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -97,7 +110,7 @@ def main() -> None:
             importlib.import_module(command.module).main()
     except KeyboardInterrupt:  # within the first imports
         sys.stderr.write(f"trustmm: interrupted; {GOES_ON}\n")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _refuse(name: str, words: list[str]) -> None:
