@@ -54,7 +54,7 @@ def scored(trials):
 
 
 for repair, trials in tried.items():
-    for recall, options in scored(trials):
+    for recall, options in sorted(scored(trials), reverse=True):
         print(f"{repair:5} {recall:.4f}", *options)
 
 # %% [markdown]
