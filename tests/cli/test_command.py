@@ -143,11 +143,13 @@ import trustmm.__main__
     assert (done.returncode, done.stderr) == (130, f"trustmm: interrupted; {GOES_ON}\n")
 
 
-def test_ctrl_c_within_an_exec_leaves_the_status_of_an_interruption(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", [True, False], ids=["read", "nobody reads"])
+def test_ctrl_c_within_an_exec_leaves_the_status_of_an_interruption(reader: bool, tmp_path: Path) -> None:
     code = """
 import trustmm.cli.command as command
 def interrupted():
     try:
+        print("a result")
         exec("raise KeyboardInterrupt")  # as in the making of a dataclass; python -m then ends by the signal
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -155,7 +157,17 @@ command.main = interrupted
 command.entry()
 """
     (tmp_path / "interrupted.py").write_text(code)
-    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path).returncode == 130
+    end, pipe = os.pipe()
+    if not reader:
+        os.close(end)
+    command = [sys.executable, "-m", "interrupted"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, cwd=tmp_path, env=buffered, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (130, "")
+    if reader:
+        with os.fdopen(end) as printed:
+            assert printed.read() == "a result\n"
 
 
 def test_both_ways_to_type_the_command_are_the_one_that_catches_it() -> None:

@@ -1,5 +1,6 @@
 """``trustmm``: one command. A word that names a command runs it; everything else describes a job for Hydra."""
 
+import contextlib
 import importlib
 import os
 import signal
@@ -7,7 +8,7 @@ import sys
 from typing import NamedTuple
 
 from trustmm import __version__
-from trustmm.process.signals import GOES_ON
+from trustmm.process.signals import GOES_ON, INTERRUPTED
 
 
 class Command(NamedTuple):
@@ -22,8 +23,6 @@ class Command(NamedTuple):
     """Whether it loads libraries for seconds before it can say anything."""
 
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as a shell has it."""
 COMMANDS = {
     "run": Command("trustmm.cli.run", "run one job, or a sweep with -m (the default command)"),
     "rectify": Command(
@@ -76,9 +75,11 @@ def entry() -> None:
     try:
         main()
     except SystemExit as end:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if end.code == INTERRUPTED:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # whoever read it was interrupted, too
+                    stream.flush()
             os._exit(INTERRUPTED)
         raise
     finally:

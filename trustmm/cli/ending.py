@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from trustmm.process.signals import GOES_ON, Terminated
+from trustmm.process.signals import GOES_ON, INTERRUPTED, Terminated
 from trustmm.tracking.redact import public
 
 _PATH_KEYS = {"output_dir": "outputs", "cache_dir": "outputs/cache"}
@@ -29,7 +29,7 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        leave(f"interrupted; {GOES_ON}", status=130)
+        leave(f"interrupted; {GOES_ON}", status=INTERRUPTED)
     except Terminated:
         leave(f"terminated; {GOES_ON}", status=143)
     except BrokenPipeError:  # whoever read our output has gone

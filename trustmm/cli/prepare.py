@@ -21,7 +21,7 @@ from trustmm.dataset.prepare.pipeline import prepare
 from trustmm.dataset.prepare.records import KINDS, UTF_8
 from trustmm.dataset.prepare.text import FIELDS, SentenceEncoder
 from trustmm.options.checks import check_value
-from trustmm.process.signals import Terminated, termination_as_exception
+from trustmm.process.signals import INTERRUPTED, Terminated, termination_as_exception
 from trustmm.run.environment import environment
 
 HASHED_TEXT, HISTOGRAM = "tfidf", "histogram"
@@ -203,7 +203,7 @@ def main(words: list[str] | None = None) -> None:
     except OSError as error:
         _exit(sentence(error, "preparing", arguments.out))
     except KeyboardInterrupt:
-        _exit("interrupted; repeat the command to continue", status=130)
+        _exit("interrupted; repeat the command to continue", status=INTERRUPTED)
     except Terminated:
         _exit("terminated; repeat the command to continue", status=143)
     sys.stdout.write(_summary(made, arguments.out))

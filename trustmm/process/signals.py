@@ -11,6 +11,8 @@ _TERM, _INT = signal.SIGTERM, signal.SIGINT
 _reasons: list[str] = []
 GOES_ON = "repeat the command to continue where it stopped"
 """The last words of an interrupted command."""
+INTERRUPTED = 130
+"""Its exit status, as a shell has it."""
 
 
 class Terminated(BaseException):
