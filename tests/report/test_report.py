@@ -1,6 +1,7 @@
 """A report says what is wrong with its runs and does not crash."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,6 +246,22 @@ def test_a_study_that_stopped_by_itself_has_its_verdicts_and_paths_in_the_report
     assert "each look at level 0.0093" in page
     assert (tmp_path / "out" / "evidence.png").read_bytes().startswith(PNG)
     assert row in (tmp_path / "out" / "evidence_verdicts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [{"e": None}, {"low": "x"}, {"seconds": math.nan}, {"ended": ...}], ids=str)
+def test_looks_that_are_damaged_are_left_out_and_named(
+    damage: dict[str, object], sweep: Sweep, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep.add(0.1, rectifier="none")
+    head = {"metric": "recall@10", "nominal": 0.0093, "environments": []}
+    numbers = dict.fromkeys(("estimate", "low", "high", "p", "e", "margin", "seconds"), 0.1)
+    look = {"comparison": "a", "seeds": 3, "ended": "", "environment": "A", **numbers, **damage}
+    look = {name: value for name, value in look.items() if value is not ...}
+    text = f"{json.dumps(head)}\n{json.dumps(look)}\n"
+    (sweep.folder / "evidence.jsonl").write_text(text, encoding="utf-8")
+    page = write_report(read_sweeps([sweep.folder]), tmp_path / "out")[0].read_text(encoding="utf-8")
+    assert "Verdicts" not in page
+    assert "evidence.jsonl is damaged" in caplog.text
 
 
 def test_several_stores_are_read_together(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from trustmm.store.sweep_folder import LOOKS
 
 log = logging.getLogger(__name__)
+NUMBERS = ("seeds", "estimate", "low", "high", "p", "e", "margin", "seconds")
+"""Of a look, that a report shows."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ def read_looks(folder: Path) -> list[Looks]:
         head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         paths: dict[str, tuple[list[Mapping[str, Any]], str]] = {}
         for line in lines:
+            if odd := [name for name in NUMBERS if not math.isfinite(line[name])]:
+                raise ValueError(f"no number in {', '.join(odd)}")
             before, _ = paths.get(line["comparison"], ([], ""))
             paths[line["comparison"]] = ([*before, line], line["ended"])
         return [Looks(str(folder), head["metric"], head["nominal"], head["environments"], paths)]
