@@ -43,7 +43,7 @@ class TestOracle(OracleTests):
 def test_neighbours_are_told_apart_as_by_the_formula_whatever_the_blocks(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(damrs, "BLOCK_ROWS", block)
+    monkeypatch.setattr(damrs, "BLOCK_ENTRIES", 41 * block)
     generator = torch.Generator().manual_seed(0)
     tables = [torch.randn(41, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3)]
     items = torch.tensor([0, 3, 4, 11, 17, 29, 40])

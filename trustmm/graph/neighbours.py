@@ -225,17 +225,26 @@ def top_k(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Like `torch.topk` along rows, but equal scores come in order of their index, also at the k-th place."""
     width = scores_BN.shape[1]
     values, index = _largest(scores_BN, min(k + 1, width))
+    unordered = False
     if k < width:
         tied = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
         values, index = values[:, :k].contiguous(), index[:, :k].contiguous()
-        if len(tied):
-            ordered, position = scores_BN[tied].sort(dim=1, descending=True, stable=True)
-            values[tied], index[tied] = ordered[:, :k], position[:, :k]
-    if bool((values[:, 1:] == values[:, :-1]).any()):
+        if unordered := len(tied) > 0:
+            values[tied], index[tied] = _first_of_equals(scores_BN[tied], values[tied, -1:], k)
+    if unordered or bool((values[:, 1:] == values[:, :-1]).any()):
         index, order = index.sort(dim=1)
         values, best = values.gather(1, order).sort(dim=1, descending=True, stable=True)
         index = index.gather(1, best)
     return values, index
+
+
+def _first_of_equals(scores_TN: Tensor, least_T1: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row in order of their index, where more than k are at least the k-th, `least_T1`."""
+    above_TN, equal_TN = ~(scores_TN <= least_T1), scores_TN == least_T1  # NaN is above all, as in a sort
+    wanted_T1 = k - above_TN.sum(dim=1, keepdim=True)
+    chosen_TN = above_TN | (equal_TN & (equal_TN.cumsum(dim=1) <= wanted_T1))
+    index_TK = chosen_TN.nonzero()[:, 1].view(len(scores_TN), k)
+    return scores_TN.gather(1, index_TK), index_TK
 
 
 def _largest(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
