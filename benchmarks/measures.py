@@ -165,15 +165,22 @@ def trainable(settings, data, search):
 def scale(name: str) -> dict:
     """Fifty training batches and one full ranking at Electronics' size."""
     from trustmm.evaluation.full_ranking import MASKS
+    from trustmm.graph.rows import RowTable
     from trustmm.job import CachedSearch
     from trustmm.options.build import build
     from trustmm.store.cache import Cache
+    from trustmm.training.lazy import EAGER_STEPS
     from trustmm.training.loop import train_epoch, validate
 
     settings, data = config(f"backbone={name}"), electronics()
     device = build(settings, "training").torch_device
     started = time.perf_counter()
     training, model, optimizer, triples = trainable(settings, data, CachedSearch(Cache(SCALE_CACHE), device, {}))
+    built = time.perf_counter() - started
+    if any(
+        isinstance(table, RowTable) and table.reader for table in model.parameters()
+    ):  # whose first steps are slower
+        train_epoch(model, optimizer, triples[:, : EAGER_STEPS * training.batch_size], training.batch_size, 0)
     began = time.perf_counter()
     few = triples[:, : SCALE_BATCHES * training.batch_size]
     losses = train_epoch(model, optimizer, few, training.batch_size, 0) if optimizer else {}
@@ -181,11 +188,37 @@ def scale(name: str) -> dict:
     evaluator = build(settings, "evaluation").evaluator(data.test, dict.fromkeys(MASKS, data.train), device)
     scores = validate(model, evaluator)
     return {
-        "build_s": began - started,
+        "build_s": built,
         "batch_s": (trained - began) / SCALE_BATCHES,
         "ranking_s": time.perf_counter() - trained,
         "finite": bool(np.isfinite(list(losses.values())).all() and np.isfinite(list(scores.means.values())).all()),
     }
+
+
+def lazy() -> dict:
+    """Milliseconds of a step of Adam that reads some rows of a table, as it is and by rows; one thread."""
+    from trustmm.graph.rows import RowTable, take
+    from trustmm.training.lazy import EAGER_STEPS, follow
+
+    torch.set_num_threads(1)
+    found = {}
+    for size, width, batch in ((18_357, 512, 4096), (63_001, 4480, 4096), (192_403, 64, 2048)):
+        for way, step_rows in (("dense", size), ("by rows", 0)):
+            model = torch.nn.Module()
+            model.table = RowTable(torch.zeros(size, width))
+            optimizer = torch.optim.Adam([model.table], fused=True)
+            follow(model, optimizer, step_rows)
+            rng = torch.Generator().manual_seed(0)
+
+            def step(table=model.table, optimizer=optimizer, size=size, batch=batch, rng=rng) -> None:
+                optimizer.zero_grad()
+                take(table, torch.randint(size, (batch,), generator=rng).unique()).sum().backward()
+                optimizer.step()
+
+            step()
+            optimizer.state[model.table]["step"].fill_(EAGER_STEPS)
+            found[f"{size} x {width}, {way}"] = 1000 * seconds(step, 10)
+    return found
 
 
 def profile(name: str, data_name: str) -> dict:
@@ -378,4 +411,5 @@ MEASURES = {
     "backbone": backbone,
     "profile": profile,
     "scale": scale,
+    "lazy": lazy,
 }

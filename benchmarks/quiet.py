@@ -66,7 +66,7 @@ class Traffic(TorchDispatchMode):
         if func.namespace == "aten" and not func.is_view:
             name = func._schema.name.removeprefix("aten::")
             tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, torch.Tensor)]
-            sizes = {id(leaf): leaf.nbytes for leaf in tensors}
+            sizes = {id(leaf): _stored(leaf) for leaf in tensors}
             if name in GATHERS:
                 index = next(leaf for leaf in tensors if not leaf.is_floating_point())
                 sizes[id(args[0])] = index.numel() * args[0][0].nbytes
@@ -74,6 +74,13 @@ class Traffic(TorchDispatchMode):
                 sizes[id(args[0])] = 2 * args[-1].nbytes
             self.bytes += sum(sizes.values())
         return found
+
+
+def _stored(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor; `nbytes` of a sparse one is that of the dense one."""
+    if tensor.layout is torch.strided:
+        return tensor.nbytes
+    return tensor.values().nbytes + tensor.col_indices().nbytes + tensor.crow_indices().nbytes
 
 
 def demands(call: Callable[[], object]) -> dict[str, float]:

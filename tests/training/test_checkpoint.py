@@ -25,6 +25,7 @@ from trustmm.options.config import config_folder, register
 from trustmm.run.cell import build_stages
 from trustmm.store.cache import Cache
 from trustmm.store.job_folder import record_history
+from trustmm.training import lazy
 from trustmm.training.checkpoint import FileCheckpoint
 from trustmm.training.course import Epoch
 
@@ -121,6 +122,21 @@ def test_interrupted_training_ends_with_the_same_numbers(options: tuple[str, ...
     assert_same_result(again, whole)
     assert told_again == told
     assert again.history[:6] == [Epoch(**epoch) for epoch in kept["history"]]
+
+
+@pytest.mark.parametrize(
+    "options", [("backbone=bpr", "training.average=3"), ("backbone=freedom", "backbone.k=3")], ids=" ".join
+)
+def test_tables_that_are_updated_by_rows_continue_and_end_as_others(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense, _ = run(*options, "training.epochs=9", folder=tmp_path / "dense")
+    monkeypatch.setattr(lazy, "WORTH", 0)
+    monkeypatch.setattr(lazy, "EAGER_STEPS", 11)
+    test_interrupted_training_ends_with_the_same_numbers(options, tmp_path)
+    found, _ = run(*options, "training.epochs=9", folder=tmp_path / "lazy")
+    for ours, theirs in zip(found.history, dense.history, strict=True):
+        np.testing.assert_allclose(list(ours.losses.values()), list(theirs.losses.values()), rtol=1e-4)
 
 
 def test_early_stopping_counts_the_epochs_before_the_interruption(tmp_path: Path) -> None:

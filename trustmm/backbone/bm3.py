@@ -70,7 +70,7 @@ class BM3(Backbone):
         self.dropout, self.cl, self.reg = dropout, cl, reg
         self.operator = bipartite_operator(train.propagation)
         self.node_ND = node_table(train, embedding_dim, rng)
-        self.features = feature_tables(train, trainable=trainable_features)
+        self.features = feature_tables(train, trainable=trainable_features, by_rows=True)
         self.projections = feature_projections(train, embedding_dim, rng, weight=xavier_normal)
         self.predictor = linear(embedding_dim, embedding_dim, rng, weight=xavier_normal)
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trustmm.backbone.base import Backbone, Batch, Embeddings
 from trustmm.backbone.initialise import xavier_normal
 from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
-from trustmm.graph.rows import take
+from trustmm.graph.rows import RowTable, take
 from trustmm.options.checks import Count, NonNegative
 
 
@@ -41,8 +41,8 @@ class BPRMF(Backbone):
     ) -> None:
         super().__init__()
         self.reg = reg
-        self.user_UD = nn.Parameter(xavier_normal((train.num_users, embedding_dim), rng))
-        self.item_ID = nn.Parameter(xavier_normal((train.num_items, embedding_dim), rng))
+        self.user_UD = RowTable(xavier_normal((train.num_users, embedding_dim), rng))
+        self.item_ID = RowTable(xavier_normal((train.num_items, embedding_dim), rng))
 
     def loss_terms(self, batch: Batch) -> Mapping[str, Tensor]:
         """BPR and the norm penalty."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trustmm.backbone.initialise import Draw, linear, xavier_uniform
 from trustmm.dataset.data import Features, TrainData
 from trustmm.graph.neighbours import NeighbourSearch
+from trustmm.graph.rows import RowTable
 from trustmm.graph.sparse import SparseMatrices, normalised_matrix
 
 
@@ -20,11 +21,13 @@ def node_table(train: TrainData, width: int, rng: np.random.Generator) -> nn.Par
     )
 
 
-def feature_tables(train: TrainData, *, trainable: bool) -> nn.ParameterDict:
-    """The features (I, d_m) of each modality, in alphabetical order, as parameters that start at the input."""
-    return nn.ParameterDict(
-        {m: nn.Parameter(torch.tensor(train.features[m]), requires_grad=trainable) for m in sorted(train.features)}
-    )
+def feature_tables(train: TrainData, *, trainable: bool, by_rows: bool = False) -> nn.ParameterDict:
+    """The features (I, d_m) of each modality, in alphabetical order, as parameters that start at the input.
+
+    `by_rows` promises that training reads them by `take` alone.
+    """
+    kind = RowTable if by_rows else nn.Parameter
+    return nn.ParameterDict({m: kind(torch.tensor(train.features[m]), trainable) for m in sorted(train.features)})
 
 
 def feature_projections(

@@ -12,7 +12,7 @@ from trustmm.backbone.initialise import linear, xavier_uniform
 from trustmm.backbone.losses import bpr, square_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
-from trustmm.graph.rows import take
+from trustmm.graph.rows import RowTable, take
 from trustmm.options.checks import Count, NonNegative
 
 
@@ -52,8 +52,8 @@ class DeepStyle(Backbone):
         content_IX = side_by_side(train.features)
         self.register_buffer("content_IX", torch.from_numpy(content_IX), persistent=False)
         self.register_buffer("category_I", torch.from_numpy(train.categories), persistent=False)
-        self.user_UD = nn.Parameter(xavier_uniform((train.num_users, embedding_dim), rng))
-        self.item_ID = nn.Parameter(xavier_uniform((train.num_items, embedding_dim), rng))
+        self.user_UD = RowTable(xavier_uniform((train.num_users, embedding_dim), rng))
+        self.item_ID = RowTable(xavier_uniform((train.num_items, embedding_dim), rng))
         self.category_KD = nn.Parameter(xavier_uniform((int(train.categories.max()) + 1, embedding_dim), rng))
         self.projection = linear(content_IX.shape[1], embedding_dim, rng, bias=False, weight=xavier_uniform)
 

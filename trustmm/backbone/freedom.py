@@ -64,7 +64,7 @@ class FREEDOM(Backbone):
         self.num_users, self.num_layers, self.num_item_layers = train.num_users, num_layers, num_item_layers
         self.reg = reg
         self.node_ND = node_table(train, embedding_dim, rng)
-        self.features = feature_tables(train, trainable=trainable_features)
+        self.features = feature_tables(train, trainable=trainable_features, by_rows=True)
         self.projections = feature_projections(train, embedding_dim, rng)
         self.graph = PrunedGraph(train.propagation, drop_fraction=dropout)
         self.item_graph = frozen_item_graph(train, modality_weight, k, neighbours)

@@ -12,7 +12,7 @@ from trustmm.backbone.initialise import linear, xavier_normal, xavier_uniform
 from trustmm.backbone.losses import bpr, norm_penalty
 from trustmm.dataset.data import TrainData
 from trustmm.graph.neighbours import NeighbourSearch
-from trustmm.graph.rows import take
+from trustmm.graph.rows import RowTable, take
 from trustmm.options.checks import Count, NonNegative
 
 
@@ -47,8 +47,8 @@ class VBPR(Backbone):
         self.reg = reg
         content_IX = side_by_side(train.features)
         self.register_buffer("content_IX", torch.from_numpy(content_IX), persistent=False)
-        self.user_UD = nn.Parameter(xavier_uniform((train.num_users, 2 * embedding_dim), rng))
-        self.item_ID = nn.Parameter(xavier_uniform((train.num_items, embedding_dim), rng))
+        self.user_UD = RowTable(xavier_uniform((train.num_users, 2 * embedding_dim), rng))
+        self.item_ID = RowTable(xavier_uniform((train.num_items, embedding_dim), rng))
         self.projection = linear(content_IX.shape[1], embedding_dim, rng, bias=False, weight=xavier_normal)
         self.projection.bias = nn.Parameter(torch.zeros(embedding_dim))
 

@@ -7,7 +7,7 @@ zeros for every use of the table and add the tables up; here every map adds its 
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trustmm.graph.sparse import SparseMatrix
 
@@ -115,8 +115,26 @@ def map_rows(table_ND: Tensor, *maps: RowMap) -> tuple[Tensor, ...]:
     return _MapRows.apply(table_ND, maps)
 
 
+class Reader(Protocol):
+    """Whoever knows what the rows of a table are by now."""
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows `index` (B,), (B, D), whose gradient the reader finds by itself."""
+
+    def settle(self) -> None:
+        """Make all rows of the table what they are by now."""
+
+
+class RowTable(nn.Parameter):
+    """A parameter (N, D) that training reads by `take` alone: its optimiser may leave other rows for later."""
+
+    reader: Reader | None = None
+
+
 def take(table_ND: Tensor, index: Tensor) -> Tensor:
     """Rows `index` (B,) of a table, (B, D); several times faster than indexing, in both directions."""
+    if isinstance(table_ND, RowTable) and table_ND.reader is not None and torch.is_grad_enabled():
+        return table_ND.reader.rows(index)
     return map_rows(table_ND, Take(index))[0]
 
 

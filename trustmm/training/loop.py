@@ -21,6 +21,7 @@ from trustmm.options.checks import Count, NonNegative, Positive, Seed, Within
 from trustmm.seeding import stream
 from trustmm.training.checkpoint import Checkpoint, NoCheckpoint
 from trustmm.training.course import Course, Epoch, pack, unpack
+from trustmm.training.lazy import follow, settle
 from trustmm.training.sampling import TripleSampler
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,11 @@ class Training:
         """The optimiser of a model's trainable parameters; None where it has none."""
         parameters = [each for each in model.parameters() if each.requires_grad]
         decay = model.weight_decay if self.weight_decay is None else self.weight_decay
-        return self.optimizer(parameters, lr=self.learning_rate, weight_decay=decay) if parameters else None
+        if not parameters:
+            return None
+        optimizer = self.optimizer(parameters, lr=self.learning_rate, weight_decay=decay)
+        follow(model, optimizer, 2 * self.batch_size)
+        return optimizer
 
 
 class DivergedError(ArithmeticError):
@@ -244,6 +249,7 @@ def train_epoch(
         torch.stack(tuple(terms[-1].values())).sum().backward()
         optimizer.step()
         terms[-1] = {name: term.detach() for name, term in terms[-1].items()}
+    settle(model)
     table = {name: torch.stack([step[name] for step in terms]).cpu() for name in terms[0]}
     for name, values in table.items():
         if not bool(torch.isfinite(values).all()):
