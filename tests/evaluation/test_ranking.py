@@ -75,6 +75,14 @@ def test_ranks_equal_a_full_sort_under_every_mask(
         assert_ranks(found[name], sorted_ranks(user, item, held_out, mask), depth)
 
 
+def test_a_masked_pair_is_kept_once_however_much_of_its_user_is_held_out() -> None:
+    rng = np.random.default_rng(0)
+    held_out, mask = random_edges(rng, 200), random_edges(rng, 250)
+    ranker = Ranker(held_out, {"clean": mask}, depth=5, batch_size=4, device=CPU)
+    kept = sum(len(items) for block in ranker.blocks for _, items, _ in block.masked.values())
+    assert kept == mask.user_degree[held_out.user_degree > 0].sum()
+
+
 class Written:
     """Scores as written, and which users were asked for."""
 
@@ -200,5 +208,6 @@ def test_byte_lanes_count_as_the_plain_sum_does(num_items: int) -> None:
     scores = counter.block = user @ item.T
     items = torch.randint(num_items, (6,), generator=drawn)
     plain = (scores > scores.gather(1, items[:, None])).sum(1)
-    found = counter.higher(items, torch.zeros(6, dtype=torch.int64))
+    own, found = counter.higher(items, torch.zeros(6, dtype=torch.int64))
+    assert_array_equal(own.numpy(), scores.gather(1, items[:, None])[:, 0].numpy())
     assert_array_equal(found.numpy(), plain.numpy())

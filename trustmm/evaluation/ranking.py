@@ -45,8 +45,8 @@ class _Block:
     """For the j-th held-out item of the first n users: the items (n,) and the places of the pairs in `held_out`."""
     limit: Tensor
     """Count of higher items from which a pair is beyond the depth under every mask, (B,)."""
-    masked: dict[str, tuple[Tensor, Tensor, Tensor]]
-    """Per mask: place of the pair, row of its user in the block, masked item; one entry per masked item of a pair."""
+    masked: dict[str, tuple[Tensor, Tensor, list[int]]]
+    """Per mask: row of the user and item of every masked pair in order of rows, and how many of these each round needs."""
 
 
 class Ranker:
@@ -81,14 +81,13 @@ class Ranker:
         counter = _Counter(max((len(block.users) for block in self.blocks), default=0), scorer.num_items, self.device)
         for block in self.blocks:
             scores_BI = counter.block = scorer.scores(block.users)
-            for items, places in block.rounds:
-                higher = counter.higher(items, block.limit[: len(items)])
-                for total in ranks.values():
-                    total[places] = higher
-            own = _own_scores(block, scores_BI, len(self.held_out))
-            for name, (places, rows, items) in block.masked.items():
-                outranked = _precedes(scores_BI[rows, items], items, *(column[places] for column in own))
-                ranks[name].index_add_(0, places[outranked], torch.full_like(places[outranked], -1))
+            masked = {name: (scores_BI[rows, items], rows, items) for name, (rows, items, _) in block.masked.items()}
+            for turn, (items, places) in enumerate(block.rounds):
+                own, higher = counter.higher(items, block.limit[: len(items)])
+                for name, columns in masked.items():
+                    scores, rows, others = (column[: block.masked[name][2][turn]] for column in columns)
+                    outranked = rows[_precedes(scores, others, own[rows], items[rows])]
+                    ranks[name][places] = higher.index_add(0, outranked, torch.full_like(outranked, -1))
         result = {name: total.cpu().numpy() for name, total in ranks.items()}
         for name, hidden in self.hidden.items():
             result[name][hidden] = max(scorer.num_items, self.depth)
@@ -104,14 +103,11 @@ class Ranker:
         masked = {name: self._masked(users, mask) for name, mask in self.masks.items()}
         return _Block(self._send(users), rounds, self._send(hidden + self.depth), masked)
 
-    def _masked(self, users: IntArray, mask: Edges) -> tuple[Tensor, Tensor, Tensor]:
-        counts = self.held_out.user_degree[users]
-        places = concatenated_ranges(self.held_out.user_offsets[users], counts)
-        rows = np.repeat(np.arange(len(users)), counts)
-        lengths = mask.user_degree[users[rows]]
-        entries = concatenated_ranges(mask.user_offsets[users[rows]], lengths)
-        columns = (np.repeat(places, lengths), np.repeat(rows, lengths), mask.items[entries])
-        return self._send(columns[0]), self._send(columns[1]), self._send(columns[2])
+    def _masked(self, users: IntArray, mask: Edges) -> tuple[Tensor, Tensor, list[int]]:
+        lengths, counts = mask.user_degree[users], self.held_out.user_degree[users]
+        entries = concatenated_ranges(mask.user_offsets[users], lengths)
+        needed = [int(lengths[counts > turn].sum()) for turn in range(counts.max())]
+        return self._send(np.repeat(np.arange(len(users)), lengths)), self._send(mask.items[entries]), needed
 
     def _send(self, array: IntArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -129,8 +125,10 @@ class _Counter:
         self.lanes = self.flags.view(torch.int64).view(num_rows, chunks, LANE // 8)
         self.order = torch.arange(num_items, device=device)
 
-    def higher(self, items: Tensor, limit: Tensor) -> Tensor:
-        """Items that outrank item ``items[b]`` in row b, for the first rows; ties are settled where the count is low.
+    def higher(self, items: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+        """Score of item ``items[b]`` in row b, and how many outrank it, for the first rows, (n,) each.
+
+        Ties are settled where the count is low.
 
         Args:
             items: (n,) one item for each of the first n rows.
@@ -143,23 +141,13 @@ class _Counter:
         for row in (higher < limit).nonzero()[:, 0].split(64):
             equal = self.block[row] == own_B1[row]
             higher[row] += (equal & (self.order < items[row, None])).sum(1)
-        return higher
+        return own_B1[:, 0], higher
 
 
 def concatenated_ranges(starts: IntArray, lengths: IntArray) -> IntArray:
     """``start, start + 1, ...`` of each length, one after the other."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
-
-
-def _own_scores(block: _Block, scores_BI: Tensor, num_pairs: int) -> tuple[Tensor, Tensor]:
-    """Score and item of every pair of this block, at its place, (E,) each."""
-    scores = torch.empty(num_pairs, device=scores_BI.device)
-    items = torch.empty(num_pairs, dtype=torch.int64, device=scores_BI.device)
-    for own_items, places in block.rounds:
-        scores[places] = scores_BI[: len(own_items)].gather(1, own_items[:, None])[:, 0]
-        items[places] = own_items
-    return scores, items
 
 
 def _precedes(scores: Tensor, items: Tensor, own_scores: Tensor, own_items: Tensor) -> Tensor:
