@@ -46,7 +46,7 @@ class _Block:
     limit: Tensor
     """Count of higher items from which a pair is beyond the depth under every mask, (B,)."""
     masked: dict[str, tuple[Tensor, Tensor, list[int]]]
-    """Per mask: row of the user and item of every masked pair in order of rows, and how many of these each round needs."""
+    """Per mask: row of the user and item of every masked pair, in order of rows, and how many each round needs."""
 
 
 class Ranker:
