@@ -17,7 +17,7 @@ DISTURBED = 0.05
 CACHED = 4 << 20
 """Bytes of what is copied to learn the bandwidth: tables of our data sets fit into the last cache."""
 GATHERS = ("index_select", "embedding", "_embedding_bag", "_embedding_bag_forward_only")
-SCATTERS = ("index_add_", "scatter_add_", "index_put_")
+SCATTERS = ("index_add_", "index_copy_", "scatter_add_", "index_put_")
 
 
 def busy_seconds() -> float | None:

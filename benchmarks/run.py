@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from measures import BACKBONES, DATA, ELECTRONICS_SIZE, MEASURES, REPEATS, ROOT, SCALE_BATCHES, SIZES, peak_gib
+from measures import BACKBONES, DATA, MEASURES, REPEATS, ROOT, SCALE_BATCHES, SIZES, SYNTHETIC, peak_gib
 from quiet import DISTURBED, watched
 
 from trustmm.process.allocator import keep_freed_memory
@@ -85,7 +85,7 @@ def _backbones() -> list[str]:
     lines = [
         f"Least of {REPEATS} times each. The reference is the public toolbox on 2 cores, as given to us, not measured",
         "here; in brackets how many times longer it takes. *Adam* is the optimiser's share of an epoch (every batch",
-        "reads and writes every parameter), *product* the bare inner products of all test users with all items: what",
+        "reads and writes every parameter but large tables of rows, which are not in it), *product* the bare inner products of all test users with all items: what",
         "surrounds them cannot undercut these. *Limit* is the larger of two times an epoch cannot undercut, as a share",
         f"of the epoch: its kernels' bytes at {can['bytes_per_s'] / 1e9:.0f} GB/s (a copy within the caches), and the",
         f"operations of its matrix products at {can['flops_per_s'] / 1e9:.0f} GFLOP/s (a product of 2048 x 2048).",
@@ -141,7 +141,7 @@ def _whole_steps() -> list[str]:
 
 
 def _electronics() -> list[str]:
-    users, items, pairs = ELECTRONICS_SIZE
+    users, items, pairs = SYNTHETIC["electronics"]
     lines = [
         f"Synthetic data of Electronics' size ({users:,} users, {items:,} items, {pairs:,} interactions, 4096 + 384",
         f"features): {SCALE_BATCHES} training batches and one ranking of all test users. The first backbone that",
