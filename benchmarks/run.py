@@ -85,7 +85,8 @@ def _backbones() -> list[str]:
     lines = [
         f"Least of {REPEATS} times each. The reference is the public toolbox on 2 cores, as given to us, not measured",
         "here; in brackets how many times longer it takes. *Adam* is the optimiser's share of an epoch (every batch",
-        "reads and writes every parameter but large tables of rows, which are not in it), *product* the bare inner products of all test users with all items: what",
+        "reads and writes every parameter but large tables of rows, which are not counted), *product* the bare inner",
+        "products of all test users with all items: what",
         "surrounds them cannot undercut these. *Limit* is the larger of two times an epoch cannot undercut, as a share",
         f"of the epoch: its kernels' bytes at {can['bytes_per_s'] / 1e9:.0f} GB/s (a copy within the caches), and the",
         f"operations of its matrix products at {can['flops_per_s'] / 1e9:.0f} GFLOP/s (a product of 2048 x 2048).",
