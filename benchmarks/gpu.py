@@ -1,6 +1,6 @@
 """What a GPU makes of the backbones: an epoch and a ranking of each, jobs side by side, and where the time goes.
 
-    python benchmarks/gpu.py > docs/performance_gpu.md
+    python benchmarks/gpu.py > performance_gpu.md
     python benchmarks/gpu.py --backbones freedom lightgcn --data baby --jobs 1 2 4 8
 
 Synthetic data of the size of Baby and Electronics, features of the published widths. Every measurement has a process of
@@ -103,9 +103,9 @@ def begin(*arguments: str) -> subprocess.Popen[str]:
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, float] | str:
-    """What a measurement found, or the last line of its error."""
+    """What a measurement found, or the last line of its error; without one, that it was killed."""
     out, error = process.communicate()
-    return json.loads(out.splitlines()[-1]) if not process.returncode else error.strip().splitlines()[-1][:120]
+    return json.loads(out.splitlines()[-1]) if not process.returncode else ["killed", *error.split("\n")[:-1]][-1][:120]
 
 
 def side_by_side(count: int, *arguments: str) -> float | str:
@@ -120,7 +120,11 @@ def side_by_side(count: int, *arguments: str) -> float | str:
             job.kill()
     found = [result(job) for job in jobs]
     errors = [each for each in found if isinstance(each, str)]
-    return errors[0] if errors else sum(each["epochs_per_s"] for each in found if not isinstance(each, str))
+    return (
+        next((each for each in errors if each != "killed"), errors[0])
+        if errors
+        else sum(each["epochs_per_s"] for each in found if not isinstance(each, str))
+    )
 
 
 def page(options: argparse.Namespace) -> None:

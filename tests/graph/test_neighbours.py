@@ -134,6 +134,12 @@ def test_top_k_equals_a_stable_sort(
     assert torch.equal(scores, before)
 
 
+def test_one_of_two_equals_at_the_last_place_leaves_the_order() -> None:
+    values, index = top_k(torch.tensor([[1.0, 3.0, 2.0, 1.0], [4.0, torch.nan, 0.0, 0.0]]), 3)
+    assert_array_equal(index.numpy(), [[1, 2, 0], [1, 0, 2]])
+    assert_array_equal(values.numpy(), [[3, 2, 1], [np.nan, 4, 0]])
+
+
 def test_top_products_of_other_queries_than_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK_ENTRIES", 3 * NUM_ITEMS)
     rng = np.random.default_rng(5)
