@@ -47,10 +47,17 @@ def test_the_embedded_data_fit(data: Dataset) -> None:
     check(data, "rectifier=mr", "corruption.eta=0.2", "edit=both")
 
 
-@pytest.mark.parametrize("option", ["corruption.eta=0.2", "rectifier=mr"])
-def test_damage_and_repair_of_no_features_are_refused(data: Dataset, option: str) -> None:
-    with pytest.raises(ValueError, match="has no item features, which corruption.eta and rectifier need"):
-        check(replace(data, features={}), "backbone=lightgcn", option)
+@pytest.mark.parametrize(
+    "options", [["corruption.eta=0.2"], ["rectifier=mr"], ["edit=both", "edit.amount=auto", "edit.content=true"]]
+)
+def test_damage_repair_and_testimony_of_no_features_are_refused(data: Dataset, options: list[str]) -> None:
+    with pytest.raises(ValueError, match="has no item features, which corruption.eta, rectifier and edit.content need"):
+        check(replace(data, features={}), "backbone=lightgcn", *options)
+
+
+def test_content_that_is_not_asked_needs_no_features(data: Dataset) -> None:
+    for options in (["edit=none"], ["edit=both"], ["edit=both", "edit.amount=auto", "edit.content=false"]):
+        check(replace(data, features={}), "backbone=lightgcn", "edit.content=true", *options)
 
 
 @pytest.mark.parametrize("name", ["items", "type", "train"])

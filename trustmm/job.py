@@ -128,7 +128,7 @@ def _run(
     corrupted, damage = job.corruption(clean, observed=data.observed)
     prior = prior_of(job, corrupted, data, cache, on_epoch)
     rectified, repairs = rectify(job, corrupted, damage, prior, cache)
-    proposal = job.edit(rectified, prior, seed=job.seed, cache=cache, device=device)
+    proposal = job.edit(corrupted, prior, seed=job.seed, cache=cache, device=device)
     edited = proposal.apply(rectified, held_out=data.held_out)
     masks = {"clean": data.train, "corrupted": corrupted.supervision, "edited": edited.supervision}
     on_valid, on_test = (job.evaluation.evaluator(split, masks, device) for split in (data.valid, data.test))
@@ -209,10 +209,12 @@ def check_fit(job: Job, data: Dataset) -> None:
     for name in data.features:
         if hasattr(torch.nn.ParameterDict, name) or hasattr(torch.nn.ModuleDict, name):
             raise ValueError(f"a modality must not be called {name!r}, which torch reserves; rename it")
-    if not data.features and (job.corruption.needs_features or "rectifier" in job.busy_stages):
+    if not data.features and (
+        job.corruption.needs_features or "rectifier" in job.busy_stages or job.edit.needs_features
+    ):
         raise ValueError(
-            f"dataset {data.name!r} has no item features, which corruption.eta and rectifier need; "
-            "use corruption.eta=0 rectifier=none, or a dataset with features"
+            f"dataset {data.name!r} has no item features, which corruption.eta, rectifier and edit.content need; "
+            "use corruption.eta=0 rectifier=none edit.content=false, or a dataset with features"
         )
     for split, pairs in (("validation", data.valid), ("test", data.test)):
         if not (data.train.user_degree[pairs.users] > 0).any():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.edit.test_edit_in_a_job import Watched
+from tests.edit.test_edit_in_a_job import MR, Watched
 from tests.edit.test_prior_edit import CPU, edit
 from trustmm.dataset.data import TrainData
 from trustmm.edit.amount import RATIOS, Amount, curve, smallest_good, try_ratios
@@ -24,6 +24,8 @@ from trustmm.trust.edges import CrossFit
 
 USERS, ITEMS, GROUPS = 200, 120, 6
 OPS = ("prune", "complete", "reweigh")
+ENOUGH_ITEMS = ("dataset.num_users=300", "dataset.num_items=200", "dataset.num_interactions=4000")
+"""For trust in their features."""
 
 
 @functools.cache
@@ -122,6 +124,9 @@ def test_options_that_mean_nothing_are_no_part_of_the_identity() -> None:
     assert describe(edit(op="prune", amount="auto", against="degree")) != describe(auto)
     assert describe(edit(op="prune", evidence="folds")) not in (describe(auto), describe(edit(op="prune")))
     assert describe(edit(op="prune", against="degree")) == describe(edit(op="prune"))
+    for fixed in ({"evidence": "prior"}, {"evidence": "folds", "ratio": 0.0}):
+        assert describe(edit(op="prune", content=True, **fixed)) == describe(edit(op="prune", **fixed))
+    assert describe(edit(op="prune", amount="auto", content=True)) != describe(auto)
     graphda = edit("graph_only", op="graphda")
     assert describe(edit("graph_only", op="graphda", amount="auto", evidence="folds")) == describe(graphda)
 
@@ -138,3 +143,35 @@ def test_a_job_chooses_without_the_prior_and_says_what_was_estimated_and_what_is
     assert {"edit/alignment", "edit/alignment_valid", "edit/alignment_test", "edit/spurious_hat"} <= set(found)
     removed = found.get("edit/pruned", 0)
     assert len(job.train.supervision) == len(job.data.train) * 13 // 10 - removed
+
+
+CONTENT = ("edit=both", "edit.evidence=folds", "edit.content=true", "edit.ratio=0.1", "corruption.eta_e=0.3")
+
+
+@pytest.mark.parametrize("op", ["prune", "complete"])
+def test_a_job_hears_content_as_observed_whatever_repairs_it(op: str) -> None:
+    options = (f"edit.op={op}", "corruption.eta=0.3", *ENOUGH_ITEMS, *CONTENT)
+    heard, repaired = Watched(*options), Watched(*options, *MR)
+    assert heard.stages.count("prior") == 4
+    for job in (heard, repaired):
+        assert_array_equal(job.train.supervision.keys, heard.train.supervision.keys)
+    clicks = Watched(*options, "edit.content=false")
+    assert "prior" not in clicks.stages
+    assert len(clicks.train.supervision) == len(heard.train.supervision) or op == "complete"
+    assert not clicks.train.supervision.same_as(heard.train.supervision)
+
+
+def test_features_too_few_to_judge_leave_the_word_to_clicks() -> None:
+    options = ("edit.op=prune", "corruption.eta=0.3", *CONTENT)
+    unjudged, clicks = Watched(*options), Watched(*options, "edit.content=false")
+    assert_array_equal(unjudged.train.supervision.keys, clicks.train.supervision.keys)
+
+
+def test_what_content_said_is_kept_under_its_own_name(tmp_path: Any) -> None:
+    edges, rows = graph(), np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
+    cache, found = Cache(tmp_path), {}
+    for name, content in (("clicks", None), ("content", rows), ("other", rows[::-1].copy())):
+        cross = CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=content)
+        found[name] = Amount(cross, pruned, 0.05, cache).judged.user_p
+        assert_array_equal(Amount(cross, pruned, 0.05, cache).judged.user_p, found[name])
+    assert len({p.tobytes() for p in found.values()}) == len(cache.handed) // 2 == 3

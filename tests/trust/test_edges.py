@@ -20,6 +20,7 @@ from trustmm.trust.edges import (
     FOLDS,
     CrossFit,
     Null,
+    Witness,
     alignment,
     draw_null,
     fold_edges,
@@ -85,7 +86,7 @@ def test_p_value_is_the_rank_among_drawn_partners_that_nobody_observed() -> None
         np.array([[1, 2, 3], [0, 0, 3], [0, 1, 2]], dtype=np.int32),
         np.array([[True, True, True], [True, False, True], [False, False, False]]),
     )
-    found = p_values(np.array([1, 0, 0, 1, 2]), np.array([2, 0, 3, 0, 0]), left, right, null)
+    found = p_values(np.array([1, 0, 0, 1, 2]), np.array([2, 0, 3, 0, 0]), [Witness(left, right)], null)
     # user 0 scores items by 4, 3, 2, 1; user 1 by 1, 2, 3, 4, with two partners that count; user 2 knows nothing
     assert_allclose(found, [2 / 3, 1 / 4, 4 / 4, 3 / 3, np.nan])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from trustmm.corruption.base import Damage
 from trustmm.dataset.data import Dataset
-from trustmm.edit.amount import RATIOS, Amount, predicted
+from trustmm.edit.amount import RATIOS, Amount
 from trustmm.edit.proposal import Proposal
 from trustmm.edit.similarity import similarity
 from trustmm.evaluation.separation import auc, gini
@@ -72,7 +72,7 @@ def _fold_numbers(amount: Amount, damage: Damage, data: Dataset) -> Iterator[tup
 def _true_curve(amount: Amount, test: Edges) -> Iterator[tuple[str, float]]:
     """The gain of each ratio on test pairs, by the same cheap prior, and what the chosen one misses of the best."""
     graphs = [amount.edited(ratio) for ratio in RATIOS]
-    reached = np.array([predicted(amount.cross, test, graph) for graph in graphs])
+    reached = np.array([amount.cross.predicted(test, graph) for graph in graphs])
     yield from ((f"true_gain_{ratio:g}", gain) for ratio, gain in zip(RATIOS, reached - reached[0], strict=True))
     yield "best_ratio", RATIOS[int(reached.argmax())]
     yield "regret", reached.max() - reached[RATIOS.index(amount.ratio)]

@@ -50,7 +50,7 @@ class Amount:
             return {"user_p": found.user_p, "item_p": found.item_p}
 
         stored = self.cache.arrays("edge_evidence", self._key(type(cross).__module__), compute)
-        return Judged(cross.edges, stored["user_p"], stored["item_p"], cross.prior, cross.fold_priors)
+        return cross.as_judged(stored["user_p"], stored["item_p"])
 
     @functools.cached_property
     def alignment(self) -> Estimate:
@@ -90,6 +90,8 @@ class Amount:
         """What the folds said, as flat numbers."""
         value, error = self.alignment
         found = {"alignment": value, "alignment_error": error, "ratio": self.ratio}
+        if self.cross.content is not None:
+            found |= dict(zip(("voice_clicks", "voice_content"), self.cross.voices(), strict=True))
         return found | (curve(self.trials, self.ratio) if self.fixed is None else {})
 
     def _key(self, *modules: str) -> dict[str, object]:
@@ -98,6 +100,7 @@ class Amount:
             "edges": digest([edges.keys, edges.num_users, edges.num_items]),
             "null": self.cross.null,
             "seed": self.cross.seed,
+            "content": None if self.cross.content is None else digest(self.cross.content),
             "code": code_digest(*modules, self.cross.fit.__module__),
         }
 
@@ -118,20 +121,14 @@ def try_ratios(cross: CrossFit, rule: Rule) -> Arrays:
     gain_RK, precision_RK = np.zeros((len(RATIOS), FOLDS)), np.full((len(RATIOS), FOLDS), np.nan)
     for fold in range(FOLDS):
         held, judged = cross.fold(fold), cross.judged(fold)
-        edited, before = rule(judged), predicted(cross, held, judged.edges)
+        edited, before = rule(judged), cross.predicted(held, judged.edges)
         for row, ratio in enumerate(RATIOS[1:], start=1):
             graph = edited(ratio)
-            gain_RK[row, fold] = predicted(cross, held, graph) - before
+            gain_RK[row, fold] = cross.predicted(held, graph) - before
             added = graph.without(judged.edges)
             if len(added):
                 precision_RK[row, fold] = held.contains(added.keys).mean()
     return {"gain": gain_RK, "precision": precision_RK}
-
-
-def predicted(cross: CrossFit, held: Edges, graph: Edges) -> float:
-    """Mean of 1 - p of left-out pairs by the prior of a graph; one of which it knows nothing counts 1/2."""
-    p = cross.user_p(held, cross.fit(graph))
-    return float(np.where(np.isfinite(p), 1 - p, 0.5).mean())
 
 
 def smallest_good(gain_RK: Floats) -> int:

@@ -22,6 +22,8 @@ class Edit:
     """Is asked to edit the supervision, which it keeps."""
     needs_propagation: bool = False
     """Means nothing to a backbone that sends no messages."""
+    needs_features: bool = False
+    """Looks at item features."""
     leaves_no_positives: bool = False
     """Nothing would be left to train on."""
 
@@ -31,7 +33,7 @@ class Edit:
         """What to change; the job applies it, so that no edit sees what is held out.
 
         Args:
-            train: the data as observed and rectified, left as they are.
+            train: the data as observed, left as they are: a repaired feature owes to clicks what it might say of them.
             prior: gives the similarities; trained when it is first called.
             seed: of all draws.
             cache: where costly arrays are kept.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from trustmm.edit.complete import candidates
 from trustmm.edit.similarity import similarity
@@ -36,10 +37,14 @@ def completed(judged: Judged, *, k_user: int, k_item: int, device: torch.device)
     A candidate (see `candidates`) is as strong as its similarity under the fold prior that believes in it least, so one
     above a threshold is above it in all of them (stability selection, Meinshausen and Buehlmann 2010). The strongest is
     taken first, then the next; a node of degree d gets at most ceil(ratio * d), then its other candidates are passed.
+    Where content has a voice, what it says is added to a candidate's rank in strength, from 0 to 1.
     """
     edges = judged.edges
     found = candidates(edges, judged.whole(), k_user=k_user, k_item=k_item, device=device)
-    order = np.argsort(-np.min([similarity(prior, found) for prior in judged.priors()], axis=0), kind="stable")
+    strength = np.min([similarity(prior, found) for prior in judged.priors()], axis=0)
+    if judged.content is not None:
+        strength = rankdata(strength) / max(1, len(found)) + judged.content(found)
+    order = np.argsort(-strength, kind="stable")
     users, items = found.users[order], found.items[order]
 
     def edited(ratio: float) -> Edges:

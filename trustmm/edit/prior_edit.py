@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trustmm.dataset.data import TrainData
 from trustmm.edit.amount import Amount
@@ -22,7 +24,10 @@ from trustmm.options.checks import Count, Share, Within
 from trustmm.prior.lightgcn import Prior
 from trustmm.prior.spectral import spectral_prior
 from trustmm.store.cache import Cache
+from trustmm.trust.content import believed_content
 from trustmm.trust.edges import CrossFit, NullName
+from trustmm.trust.mismatch import ViewName
+from trustmm.trust.stored import judged
 
 Operation = Literal["complete", "prune", "reweigh", "graphda"]
 Where = Literal["train_only", "graph_only", "both"]
@@ -35,6 +40,8 @@ MEANS = {
     "graphda": ("k_user", "k_item", "k_among_users", "k_among_items", "threshold", "exclude_heldout"),
 }
 """Options that an operation knows."""
+CLICK_NEIGHBOURS = 20
+"""By which features are judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,9 @@ class PriorEdit(Edit):
     that do not, see `CrossFit`. `auto` and `reweigh` always go by folds."""
     against: NullName
     """What p-values compare with: pairs drawn `uniform`, or with a `degree` as observed (its root)."""
+    content: bool
+    """Whether the content of items testifies beside clicks where folds are asked, as far as its features are believed;
+    their probabilities are those of `rectifier=trust` with its published options."""
     k_user: Count
     """Candidates of each user (Eq. 17), or the items that it chooses (`graphda`); means nothing to `prune`."""
     k_item: Count
@@ -74,6 +84,7 @@ class PriorEdit(Edit):
         known = [name for name in ("op", "where", *MEANS[self.op]) if name != "ratio" or not self.chooses]
         named = {name: getattr(self, name) for name in known}
         folds = {"evidence": "folds", "against": self.against} if self.by_folds else {}
+        folds |= {"content": True} if self.needs_features else {}
         return named | folds | ({"amount": "auto"} if self.chooses else {})
 
     @property
@@ -90,6 +101,11 @@ class PriorEdit(Edit):
     def idle(self) -> bool:  # type: ignore[override]
         """Whether it changes nothing, and asks for no prior."""
         return self.op != "graphda" and not self.ratio and not self.chooses
+
+    @property
+    def needs_features(self) -> bool:  # type: ignore[override]
+        """Whether it looks at item features."""
+        return self.content and self.by_folds and not self.idle
 
     @property
     def leaves_no_positives(self) -> bool:  # type: ignore[override]
@@ -113,8 +129,8 @@ class PriorEdit(Edit):
 
         Args:
             train: the data as observed, left as they are; the supervision edges are ranked.
-            prior: gives the similarities; not asked for where edges are judged by folds.
-            seed: of the folds.
+            prior: gives the similarities; where edges are judged by folds, asked for its anchors alone if content is.
+            seed: of the folds, and of the trust in features.
             cache: where what the folds said is kept.
             device: where candidates are searched.
 
@@ -126,7 +142,8 @@ class PriorEdit(Edit):
         if self.idle:
             return nothing(train)
         if self.by_folds:
-            return self._by_folds(edges, seed, cache, device)
+            content = self._content(train, prior, seed, cache, device) if self.needs_features else None
+            return self._by_folds(edges, content, seed, cache, device)
         return self._from(edges, self._by_similarity(edges, prior, exact_share(self.ratio, len(edges)), device))
 
     def _by_similarity(self, edges: Edges, prior: Callable[[], Prior], count: int, device: torch.device) -> Edges:
@@ -137,8 +154,16 @@ class PriorEdit(Edit):
         found = strongest_pairs(edges, prior(), count, k_user=self.k_user, k_item=self.k_item, device=device)
         return edges.union(found)
 
-    def _by_folds(self, edges: Edges, seed: int, cache: Cache, device: torch.device) -> Proposal:
-        cross = CrossFit(edges, fit=spectral_prior, null=self.against, seed=seed)
+    def _content(
+        self, train: TrainData, prior: Callable[[], Prior], seed: int, cache: Cache, device: torch.device
+    ) -> NDArray[np.float32] | None:
+        asked = {"views": get_args(ViewName), "k": CLICK_NEIGHBOURS, "seed": seed, "cache": cache, "device": device}
+        return believed_content(train.features, judged(train, prior().item_ID, **asked), seed)
+
+    def _by_folds(
+        self, edges: Edges, content: NDArray[np.float32] | None, seed: int, cache: Cache, device: torch.device
+    ) -> Proposal:
+        cross = CrossFit(edges, fit=spectral_prior, null=self.against, seed=seed, content=content)
         rule = partial(RULES[self.op], k_user=self.k_user, k_item=self.k_item, device=device)
         amount = Amount(cross, rule, None if self.chooses else self.ratio, cache)
         return self._from(edges, amount.edited(amount.ratio), amount)

@@ -29,5 +29,5 @@ def edited(data: "Dataset", job: Job, cache: Cache) -> "TrainData":
     with deterministic(job.training), progress() as show:
         prior = prior_of(job, observed, data, cache, show)
         train, _ = rectify(job, observed, damage, prior, cache)
-        proposal = job.edit(train, prior, seed=job.seed, cache=cache, device=job.training.torch_device)
+        proposal = job.edit(observed, prior, seed=job.seed, cache=cache, device=job.training.torch_device)
     return proposal.apply(train, held_out=data.held_out)

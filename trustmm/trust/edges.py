@@ -7,17 +7,19 @@ true edge of a user with few others looks like chance, too.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from trustmm.exact import weighted
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.prior.lightgcn import Prior
 from trustmm.seeding import stream
+from trustmm.trust.content import profiles
 from trustmm.trust.storey import Estimate
 
 # Shapes: E edges, L nodes of one side and R of the other, B nodes of a block, N drawn partners, D width.
@@ -30,6 +32,7 @@ RESAMPLES = 200
 """Of the bootstrap."""
 Fit = Callable[[Edges], Prior]
 NullName = Literal["uniform", "degree"]
+Side = Literal["user", "item"]
 Floats = NDArray[np.float64]
 
 
@@ -89,16 +92,28 @@ def draw_null(edges: Edges, name: NullName, rng: np.random.Generator) -> Null:
     return Null(index, free)
 
 
-def p_values(rows: IntArray, columns: IntArray, left_LD: NDArray, right_RD: NDArray, null: Null) -> Floats:
-    """(1 + drawn partners that are at least as similar) / (1 + drawn partners) of each pair, (E,).
+class Witness(NamedTuple):
+    """Embeddings whose inner products say how well a pair fits."""
 
-    NaN without evidence: where no unobserved partner was drawn, or an embedding is zero, of a node without edges.
+    left_LD: NDArray[np.float32]
+    right_RD: NDArray[np.float32]
+    voice: float = 1.0
+    """How much it counts among several."""
+
+
+def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], null: Null) -> Floats:
+    """(1 + drawn partners that fit at least as well) / (1 + drawn partners) of each pair, (E,).
+
+    Of several witnesses the ranks are added, each times its voice: a pair's rank and those of the drawn partners, among
+    all of them, so that a pair that was drawn like these stands anywhere among them with equal chance.
+
+    NaN without evidence: where no unobserved partner was drawn, or where to every witness one of the nodes is zero, as
+    nodes without edges are.
 
     Args:
         rows: nodes on the left, (E,).
         columns: nodes on the right, (E,).
-        left_LD: embeddings.
-        right_RD: embeddings.
+        witnesses: one or more.
         null: drawn for the nodes on the left.
     """
     order = np.argsort(rows, kind="stable")
@@ -109,14 +124,40 @@ def p_values(rows: IntArray, columns: IntArray, left_LD: NDArray, right_RD: NDAr
     for start in range(0, len(present), block):
         nodes = present[start : start + block]
         mine = order[ends[start] : ends[start + len(nodes)]]
-        drawn_BN = np.matmul(right_RD[null.index[nodes]], left_LD[nodes][:, :, None])[:, :, 0]
-        drawn_BN[~null.free[nodes]] = -np.inf
-        own = np.matmul(right_RD[columns[mine]][:, None, :], left_LD[rows[mine]][:, :, None])[:, 0, 0]
         place = np.searchsorted(nodes, rows[mine])
-        above, drawn = (drawn_BN[place] >= own[:, None]).sum(axis=1), null.free[nodes].sum(axis=1)[place]
+        free_BN = null.free[nodes]
+        fits = [_fits(one, nodes, place, columns[mine], null.index[nodes], free_BN) for one in witnesses]
+        voices = [one.voice for one in witnesses]
+        drawn_EN, own_E = (fits[0][0][place], fits[0][1]) if len(fits) == 1 else _added_ranks(fits, voices, place)
+        above, drawn = ((drawn_EN >= own_E[:, None]) & free_BN[place]).sum(axis=1), free_BN.sum(axis=1)[place]
         result[mine] = np.where(drawn > 0, (1 + above) / (1 + drawn), np.nan)
-    known = np.any(left_LD != 0, axis=1)[rows] & np.any(right_RD != 0, axis=1)[columns]
+    known = np.zeros(len(rows), dtype=bool)
+    for left_LD, right_RD, _ in witnesses:
+        known |= np.any(left_LD != 0, axis=1)[rows] & np.any(right_RD != 0, axis=1)[columns]
     return np.where(known, result, np.nan)
+
+
+def _fits(
+    witness: Witness, nodes: IntArray, place: IntArray, columns: IntArray, drawn_BN: IntArray, free_BN: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How well the partners drawn for each node fit, (B, N), and how well each pair does, (E,)."""
+    left_BD, right_RD = witness.left_LD[nodes], witness.right_RD
+    fit_BN = np.matmul(right_RD[drawn_BN], left_BD[:, :, None])[:, :, 0]
+    fit_BN[~free_BN] = -np.inf
+    own_E = np.matmul(right_RD[columns][:, None, :], left_BD[place][:, :, None])[:, 0, 0]
+    return fit_BN, own_E
+
+
+def _added_ranks(
+    fits: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], voices: Sequence[float], place: IntArray
+) -> tuple[Floats, Floats]:
+    """Ranks of the drawn partners of each pair, (E, N), and of the pair, (E,), among all of these; equal ones share."""
+    drawn_EN, own_E = np.zeros((len(place), fits[0][0].shape[1])), np.zeros(len(place))
+    for (fit_BN, fit_E), voice in zip(fits, voices, strict=True):
+        ahead_EN, level_EN = fit_BN[place] > fit_E[:, None], fit_BN[place] == fit_E[:, None]
+        drawn_EN += voice * (rankdata(fit_BN, axis=1)[place] + ahead_EN + 0.5 * level_EN)
+        own_E += voice * (1 + (~ahead_EN).sum(axis=1) - 0.5 * level_EN.sum(axis=1))
+    return drawn_EN, own_E
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +173,8 @@ class Judged:
     """The prior of all these edges."""
     priors: Callable[[], list[Prior]]
     """One without each fold."""
+    content: Callable[[Edges], Floats] | None = None
+    """What the items' content says for pairs, from 0 to its voice beside that of clicks, (E,); None where it is mute."""
 
     @property
     def p(self) -> Floats:
@@ -142,17 +185,24 @@ class Judged:
 class CrossFit:
     """Edges in folds, and the priors without one or two of these.
 
+    Content can be a second witness. It is as loud, beside clicks, as it exceeds chance on the very edges that are
+    judged, each witness alone and cross-fitted: content that does not follow clicks is mute.
+
     Args:
         edges: the graph as observed.
         fit: gives the prior of a graph.
         null: what pairs are compared with.
         seed: of folds and draws.
+        content: what is believed about each item's content, see `believed_content`; None where clicks alone testify.
     """
 
-    def __init__(self, edges: Edges, *, fit: Fit, null: NullName, seed: int) -> None:
-        self.edges, self.fit, self.null, self.seed = edges, fit, null, seed
+    def __init__(
+        self, edges: Edges, *, fit: Fit, null: NullName, seed: int, content: NDArray[np.float32] | None = None
+    ) -> None:
+        self.edges, self.fit, self.null, self.seed, self.content = edges, fit, null, seed, content
         self.label = fold_edges(edges, stream(seed, "trust", "folds"))
         self._priors: dict[frozenset[int], Prior] = {}
+        self._voices: dict[frozenset[int], tuple[float, float]] = {}
 
     @functools.cached_property
     def items_drawn(self) -> Null:
@@ -179,21 +229,70 @@ class CrossFit:
             self._priors[key] = self.fit(self.without(*folds))
         return self._priors[key]
 
-    def user_p(self, pairs: Edges, prior: Prior) -> Floats:
+    def voices(self, *outer: int) -> tuple[float, float]:
+        """Of clicks and of content: alignment above chance on the edges without the outer folds."""
+        key = frozenset(outer)
+        if self.content is None:
+            return 1.0, 0.0
+        if key not in self._voices:
+            alone = ((1.0, 0.0), (0.0, 1.0))
+            clicks, content = (max(0.0, 0.5 - _mean(self._cross_fitted(outer, one, "user"))) for one in alone)
+            self._voices[key] = (clicks, content) if clicks or content else (1.0, 0.0)
+        return self._voices[key]
+
+    def witnesses(self, voices: tuple[float, float], *folds: int) -> list[Witness]:
+        """Users and items as the priors without these folds see them; who has no voice is left out."""
+        clicks, content = voices
+        found = []
+        if clicks:
+            prior = self.prior(*folds)
+            found.append(Witness(prior.user_UD, prior.item_ID, clicks))
+        if content and self.content is not None:
+            found.append(Witness(profiles(self.without(*folds), self.content), self.content, content))
+        return found
+
+    def user_p(self, pairs: Edges, witnesses: Sequence[Witness]) -> Floats:
         """p-values of pairs among the items drawn for their users, (E,)."""
-        return p_values(pairs.users, pairs.items, prior.user_UD, prior.item_ID, self.items_drawn)
+        return p_values(pairs.users, pairs.items, witnesses, self.items_drawn)
+
+    def item_p(self, pairs: Edges, witnesses: Sequence[Witness]) -> Floats:
+        """p-values of pairs among the users drawn for their items, (E,)."""
+        turned = [Witness(right_RD, left_LD, voice) for left_LD, right_RD, voice in witnesses]
+        return p_values(pairs.items, pairs.users, turned, self.users_drawn)
+
+    def predicted(self, held: Edges, graph: Edges) -> float:
+        """Mean of 1 - p of left-out pairs by the prior of a graph; one of which it knows nothing counts 1/2."""
+        prior = self.fit(graph)
+        p = self.user_p(held, [Witness(prior.user_UD, prior.item_ID)])
+        return float(np.where(np.isfinite(p), 1 - p, 0.5).mean())
 
     def judged(self, *outer: int) -> Judged:
-        """The graph without the outer folds, each edge judged by the prior without its own fold and these."""
+        """The graph without the outer folds, each edge judged by witnesses that saw neither its own fold nor these."""
+        voices = self.voices(*outer)
+        user_p, item_p = (self._cross_fitted(outer, voices, side) for side in ("user", "item"))
+        return self.as_judged(user_p, item_p, *outer)
+
+    def as_judged(self, user_p: Floats, item_p: Floats, *outer: int) -> Judged:
+        """The graph without the outer folds, with p-values that are already known."""
+        clicks, content = self.voices(*outer)
+
+        def says(pairs: Edges) -> Floats:
+            p = self.user_p(pairs, self.witnesses((0.0, 1.0), *outer))
+            return content / clicks * np.where(np.isfinite(p), 1 - p, 0.5)
+
+        speaks = says if clicks and content else None
+        edges = self.without(*outer)
+        return Judged(edges, user_p, item_p, lambda: self.prior(*outer), lambda: self.fold_priors(*outer), speaks)
+
+    def _cross_fitted(self, outer: tuple[int, ...], voices: tuple[float, float], side: Side) -> Floats:
         edges = self.without(*outer)
         label = self.label[~np.isin(self.label, outer)]
-        user_p, item_p = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
+        p = np.full(len(edges), np.nan)
         for fold in set(range(FOLDS)) - set(outer):
             mine = np.flatnonzero(label == fold)
-            pairs, prior = edges.subset(mine), self.prior(fold, *outer)
-            user_p[mine] = self.user_p(pairs, prior)
-            item_p[mine] = p_values(pairs.items, pairs.users, prior.item_ID, prior.user_UD, self.users_drawn)
-        return Judged(edges, user_p, item_p, lambda: self.prior(*outer), lambda: self.fold_priors(*outer))
+            judge = self.user_p if side == "user" else self.item_p
+            p[mine] = judge(edges.subset(mine), self.witnesses(voices, fold, *outer))
+        return p
 
     def fold_priors(self, *outer: int) -> list[Prior]:
         """The priors without each fold and the outer ones."""
@@ -201,8 +300,14 @@ class CrossFit:
 
     def alignment_of(self, pairs: Edges) -> Estimate:
         """The alignment of pairs that are no training edges, by the mean p over the priors without one fold."""
-        p = np.mean([self.user_p(pairs, self.prior(fold)) for fold in range(FOLDS)], axis=0)
+        voices = self.voices()
+        p = np.mean([self.user_p(pairs, self.witnesses(voices, fold)) for fold in range(FOLDS)], axis=0)
         return alignment(pairs, p, self.seed)
+
+
+def _mean(p: Floats) -> float:
+    known = p[np.isfinite(p)]
+    return float(known.mean()) if len(known) else 0.5
 
 
 def alignment(edges: Edges, user_p: Floats, seed: int) -> Estimate:
