@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import trapezoid
 from scipy.stats import chisquare
 
 from trustmm.evaluation.separation import auc
@@ -13,8 +14,8 @@ from trustmm.graph.free_pairs import free_pairs
 from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
 from trustmm.trust import edges as trust_edges
-from trustmm.trust.content import believed_content, profiles
-from trustmm.trust.edges import DRAWN, FOLDS, CrossFit, Null, Witness, p_values
+from trustmm.trust.content import Content, believed_content, profiles
+from trustmm.trust.edges import DRAWN, FOLDS, CrossFit, Null, Witness, evidence, p_values
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.storey import Estimate
 
@@ -26,26 +27,25 @@ def case(noise: float = 0.3) -> tuple[Edges, Edges, np.ndarray]:
     """Users who choose within a group, too few edges to find these well, features that tell them; and the noise."""
     rng = np.random.default_rng(0)
     group_U, group_I = rng.integers(0, GROUPS, USERS), rng.integers(0, GROUPS, ITEMS)
-    right = Edges.of(*(rng.random((USERS, ITEMS)) < np.where(group_U[:, None] == group_I, 0.45, 0)).nonzero(), USERS, ITEMS)
+    chance_UI = np.where(group_U[:, None] == group_I, 0.2, 0)
+    right = Edges.of(*(rng.random((USERS, ITEMS)) < chance_UI).nonzero(), USERS, ITEMS)
     added = free_pairs(right, int(noise * len(right)), stream(0, "noise"))
     centre_GX = rng.standard_normal((GROUPS, 32))
     return right.union(added), added, (centre_GX[group_I] + rng.standard_normal((ITEMS, 32))).astype(np.float32)
 
 
-def believed(features: np.ndarray, wrong: np.ndarray | float = 0.0) -> np.ndarray:
+def believed(features: np.ndarray, wrong: np.ndarray | float = 0.0) -> dict[str, Content]:
     trust = Trust(np.broadcast_to(wrong, len(features)).astype(float), Estimate(float(np.mean(wrong)), 0.01), {})
-    found = believed_content({"visual": features}, {"visual": trust}, seed=0)
-    assert found is not None
-    return found
+    return believed_content({"visual": features}, {"visual": trust}, seed=0)
 
 
 @functools.cache
-def separation(kind: str) -> tuple[float, tuple[float, float]]:
-    """AUC of right against injected edges by p, and the voices of clicks and content."""
+def separation(kind: str) -> tuple[float, dict[str, float]]:
+    """AUC of right against injected edges by p, and what clicks and content are aligned by."""
     edges, added, features = case()
     rng = np.random.default_rng(1)
     rows = {
-        "none": None,
+        "none": {},
         "right": believed(features),
         "shuffled": believed(features[rng.permutation(ITEMS)]),
         "half doubted": believed(*_half_wrong(features, doubt=True)),
@@ -54,7 +54,7 @@ def separation(kind: str) -> tuple[float, tuple[float, float]]:
     cross = CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=rows)
     p = cross.judged().p
     known, spurious = np.isfinite(p), added.contains(edges.keys)
-    return auc(-p[known & spurious], -p[known & ~spurious]), cross.voices()
+    return auc(-p[known & spurious], -p[known & ~spurious]), cross.alignments()
 
 
 def _half_wrong(features: np.ndarray, *, doubt: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -67,32 +67,37 @@ def _half_wrong(features: np.ndarray, *, doubt: bool) -> tuple[np.ndarray, np.nd
 
 def test_content_that_follows_clicks_finds_more_of_what_was_injected() -> None:
     alone, _ = separation("none")
-    both, (clicks, content) = separation("right")
+    both, aligned = separation("right")
     assert both > alone + 0.05
-    assert content > clicks / 2
+    assert aligned["visual"] > aligned["clicks"] > 0.7
 
 
 def test_content_of_other_items_is_not_heard() -> None:
     alone, _ = separation("none")
-    both, (clicks, content) = separation("shuffled")
-    assert content < 0.1 * clicks
+    both, aligned = separation("shuffled")
+    assert aligned.get("visual", 0.5) < 0.52
     assert abs(both - alone) < 0.01
 
 
-def test_doubt_about_features_keeps_what_they_are_worth() -> None:
-    assert separation("half doubted")[0] > separation("half wrong")[0] > separation("none")[0]
+def test_doubt_about_features_keeps_what_the_others_are_worth() -> None:
+    doubted, aligned = separation("half doubted")
+    undoubted, taken = separation("half wrong")
+    assert doubted > undoubted + 0.01
+    assert doubted > separation("none")[0] + 0.01
+    assert aligned["visual"] > taken["visual"] + 0.05  # that of the believed half, not of all
 
 
 def test_mute_content_changes_no_bit() -> None:
-    edges, _, features = case()
+    edges, _, _ = case()
+    same = Content(np.ones((ITEMS, 3), dtype=np.float32), np.ones(ITEMS))
     alone, mute = (
-        CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=rows)
-        for rows in (None, np.zeros_like(features))
+        CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=content)
+        for content in (None, {"visual": same})
     )
-    assert mute.voices()[1] == 0
+    assert set(mute.alignments()) == {"clicks"}
     for name in ("user_p", "item_p"):
         assert_array_equal(getattr(mute.judged(), name), getattr(alone.judged(), name))
-    assert mute.judged().content is None
+    assert mute.judged().heard is None
     assert mute.alignment_of(case()[1]) == alone.alignment_of(case()[1])
 
 
@@ -105,18 +110,50 @@ def test_injected_edges_have_uniform_p_values_by_both_witnesses() -> None:
         assert chisquare(tenths).pvalue > 0.001
 
 
-def test_ranks_of_several_witnesses_are_added_by_voice() -> None:
+def test_evidence_is_a_likelihood_ratio() -> None:
+    p = np.linspace(0.01, 1, 100_001)
+    for alignment in (0.5, 0.6, 0.8, 0.95):
+        density = np.exp(evidence(p, alignment, np.ones(1)))  # of right pairs; that of random ones is 1
+        assert trapezoid(density, p) == pytest.approx(1 - 0.01 ** ((1 - alignment) / alignment), rel=1e-5)
+        mean = (1 - alignment) * (1 - 0.01 ** (1 / alignment))  # of the whole density 1 - A
+        assert trapezoid(p * density, p) == pytest.approx(mean, rel=1e-5)
+    assert_allclose(evidence(p, 0.5, np.ones(1)), 0, atol=1e-12)
+    assert_array_equal(evidence(p, 0.9, np.zeros(1)), 0)
+    half = np.exp(evidence(p, 0.8, np.full(1, 0.5)))
+    assert_allclose(half, 0.5 * np.exp(evidence(p, 0.8, np.ones(1))) + 0.5)
+
+
+def test_evidence_of_several_witnesses_is_added_as_far_as_they_are_aligned_and_believed() -> None:
     left = np.ones((1, 1), dtype=np.float32)
     first, second = (np.array(fits, dtype=np.float32)[:, None] for fits in ([3, 1, 2, 4], [1, 2, 2, 4]))
     null = Null(np.array([[1, 2, 3]], dtype=np.int32), np.ones((1, 3), dtype=bool))
-    pair = np.array([0]), np.array([0])
-    # Of items 0 to 3 the ranks are 3, 1, 2, 4 and 1, 2.5, 2.5, 4; the pair is item 0.
-    for voice, beaten_by in ((0.5, 1), (1.0, 2), (2.0, 3)):
-        p = p_values(*pair, [Witness(left, first), Witness(left, second, voice)], null)
-        assert p == [(1 + beaten_by) / 4]
-    nothing = np.zeros_like(first)
-    assert p_values(*pair, [Witness(left, first), Witness(left, nothing, 5.0)], null) == [2 / 4]
-    assert p_values(*pair, [Witness(left, nothing), Witness(left, nothing)], null) != [2 / 4]
+
+    def beaten(alignment: float, believed: list[float] | None = None) -> int:
+        sure = None if believed is None else np.array(believed, dtype=float)
+        two = Witness(left, first, 0.75), Witness(left, second, alignment, right_R=sure)
+        (p,) = p_values(np.array([0]), np.array([0]), two, null)
+        turned = Null(np.zeros((4, 1), dtype=np.int32), np.zeros((4, 1), dtype=bool))
+        assert np.isnan(p_values(np.array([0]), np.array([0]), [one.turned for one in two], turned)).all()
+        return round(4 * p - 1)
+
+    # The pair is item 0. The p-values of items 0 to 3 are 1/2, 1, 3/4, 1/4 and 1, 5/8, 5/8, 1/4; kappa of 0.75 is 1/3.
+    assert beaten(0.5) == 1
+    assert beaten(0.75) == 2  # -2/3 log p: 0.46, 0.31, 0.51, 1.85
+    assert beaten(0.75, [1, 1, 1, 1]) == 2
+    assert beaten(0.75, [0, 1, 1, 1]) == 1  # nothing is known against it
+    assert beaten(0.75, [1, 1, 1, 0]) == 2  # nor for item 3
+
+
+def test_observed_partners_are_no_rivals_whoever_testifies() -> None:
+    rng = np.random.default_rng(0)
+    left, right = (rng.standard_normal((count, 3)).astype(np.float32) for count in (6, 40))
+    index, free = rng.integers(0, 40, (6, 50)).astype(np.int32), rng.random((6, 50)) < 0.6
+    rows, columns = rng.integers(0, 6, 80), rng.integers(0, 40, 80)
+    alone = p_values(rows, columns, [Witness(left, right)], Null(index, free))
+    twice = p_values(rows, columns, [Witness(left, right, 0.8), Witness(left, right, 0.6)], Null(index, free))
+    assert_allclose(twice, alone)
+    believed = p_values(rows, columns, [Witness(left, right, 0.8, right_R=np.ones(40))], Null(index, free))
+    assert_allclose(believed, alone)
 
 
 def test_a_pair_drawn_like_its_rivals_ranks_anywhere_among_them_even_with_ties() -> None:
@@ -124,29 +161,30 @@ def test_a_pair_drawn_like_its_rivals_ranks_anywhere_among_them_even_with_ties()
     left = [rng.integers(-1, 2, (pairs, 2)).astype(np.float32) for _ in range(2)]
     right = [rng.integers(-1, 2, (50, 2)).astype(np.float32) for _ in range(2)]
     null = Null(rng.integers(0, 50, (pairs, DRAWN)).astype(np.int32), np.ones((pairs, DRAWN), dtype=bool))
-    witnesses = [Witness(*sides, voice) for *sides, voice in zip(left, right, (1.0, 0.7), strict=True)]
+    witnesses = [Witness(left[0], right[0], 0.8), Witness(left[1], right[1], 0.7, right_R=rng.random(50))]
     p = p_values(np.arange(pairs), rng.integers(0, 50, pairs), witnesses, null)
     p = p[np.isfinite(p)]
     for level in (0.05, 0.2, 0.5):  # ties count against a pair: never below its level more often than that
         assert (p <= level).mean() < level + 4 * np.sqrt(level / len(p))
 
 
-def test_rows_are_as_long_as_their_features_are_believed() -> None:
+def test_content_is_rows_of_length_1_and_what_is_believed_of_them() -> None:
     _, _, features = case()
     wrong = np.linspace(0, 1, ITEMS)
-    assert_allclose(np.linalg.norm(believed(features, wrong), axis=1), 1 - wrong, atol=1e-5)
+    found = believed(features, wrong)["visual"]
+    assert_allclose(np.linalg.norm(found.rows_IC, axis=1), 1, atol=1e-5)
+    assert_array_equal(found.believed_I, 1 - wrong)
     unknown = Trust(np.full(ITEMS, np.nan), Estimate(np.nan, np.nan), {})
     hopeless = Trust(np.ones(ITEMS), Estimate(1.0, 0.0), {})
     sound = Trust(np.zeros(ITEMS), Estimate(0.0, 0.0), {})
     for useless in (unknown, hopeless):
-        assert believed_content({"visual": features}, {"visual": useless}, seed=0) is None
-        both = believed_content({"a": features, "b": features}, {"a": useless, "b": sound}, seed=0)
-        assert_allclose(np.linalg.norm(both, axis=1), 1, atol=1e-5)
+        assert believed_content({"visual": features}, {"visual": useless}, seed=0) == {}
+        assert set(believed_content({"a": features, "b": features}, {"a": useless, "b": sound}, seed=0)) == {"b"}
 
 
-def test_a_profile_is_what_the_user_chose() -> None:
-    edges = Edges.of([0, 0, 1], [0, 2, 2], 3, 3)
-    found = profiles(edges, np.eye(3, dtype=np.float32))
+def test_a_profile_is_what_the_user_chose_as_far_as_it_is_believed() -> None:
+    edges = Edges.of([0, 0, 0, 1], [0, 1, 2, 2], 3, 3)
+    found = profiles(edges, Content(np.eye(3, dtype=np.float32), np.array([1.0, 0.0, 1.0])))
     assert_array_equal(found != 0, [[True, False, True], [False, False, True], [False, False, False]])
     assert found[0, 0] > found[0, 2]  # many chose item 2
 
@@ -154,12 +192,12 @@ def test_a_profile_is_what_the_user_chose() -> None:
 def test_a_judging_profile_never_saw_the_edge_nor_the_outer_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     edges, _, features = case()
     cross = CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=believed(features))
-    cross.voices(2)
+    cross.alignments(2)
     seen: list[Edges] = []
 
-    def watched(graph: Edges, rows: np.ndarray) -> np.ndarray:
+    def watched(graph: Edges, content: Content) -> np.ndarray:
         seen.append(graph)
-        return profiles(graph, rows)
+        return profiles(graph, content)
 
     monkeypatch.setattr(trust_edges, "profiles", watched)
     cross.judged(2)

@@ -90,8 +90,8 @@ class Amount:
         """What the folds said, as flat numbers."""
         value, error = self.alignment
         found = {"alignment": value, "alignment_error": error, "ratio": self.ratio}
-        if self.cross.content is not None:
-            found |= dict(zip(("voice_clicks", "voice_content"), self.cross.voices(), strict=True))
+        if self.cross.content:
+            found |= {f"alignment_{name}": value for name, value in self.cross.alignments().items()}
         return found | (curve(self.trials, self.ratio) if self.fixed is None else {})
 
     def _key(self, *modules: str) -> dict[str, object]:
@@ -100,7 +100,7 @@ class Amount:
             "edges": digest([edges.keys, edges.num_users, edges.num_items]),
             "null": self.cross.null,
             "seed": self.cross.seed,
-            "content": None if self.cross.content is None else digest(self.cross.content),
+            "content": digest({name: [one.rows_IC, one.believed_I] for name, one in self.cross.content.items()}),
             "code": code_digest(*modules, self.cross.fit.__module__),
         }
 

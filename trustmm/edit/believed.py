@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from trustmm.edit.complete import candidates
 from trustmm.edit.similarity import similarity
@@ -37,13 +36,13 @@ def completed(judged: Judged, *, k_user: int, k_item: int, device: torch.device)
     A candidate (see `candidates`) is as strong as its similarity under the fold prior that believes in it least, so one
     above a threshold is above it in all of them (stability selection, Meinshausen and Buehlmann 2010). The strongest is
     taken first, then the next; a node of degree d gets at most ceil(ratio * d), then its other candidates are passed.
-    Where content has a voice, what it says is added to a candidate's rank in strength, from 0 to 1.
+    Where content is heard, a candidate's place in this order is evidence, to which that of content is added.
     """
     edges = judged.edges
     found = candidates(edges, judged.whole(), k_user=k_user, k_item=k_item, device=device)
     strength = np.min([similarity(prior, found) for prior in judged.priors()], axis=0)
-    if judged.content is not None:
-        strength = rankdata(strength) / max(1, len(found)) + judged.content(found)
+    if judged.heard is not None:
+        strength = judged.heard(found, strength)
     order = np.argsort(-strength, kind="stable")
     users, items = found.users[order], found.items[order]
 

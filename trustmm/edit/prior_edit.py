@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trustmm.dataset.data import TrainData
 from trustmm.edit.amount import Amount
@@ -24,7 +22,7 @@ from trustmm.options.checks import Count, Share, Within
 from trustmm.prior.lightgcn import Prior
 from trustmm.prior.spectral import spectral_prior
 from trustmm.store.cache import Cache
-from trustmm.trust.content import believed_content
+from trustmm.trust.content import Content, believed_content
 from trustmm.trust.edges import CrossFit, NullName
 from trustmm.trust.mismatch import ViewName
 from trustmm.trust.stored import judged
@@ -142,7 +140,7 @@ class PriorEdit(Edit):
         if self.idle:
             return nothing(train)
         if self.by_folds:
-            content = self._content(train, prior, seed, cache, device) if self.needs_features else None
+            content = self._content(train, prior, seed, cache, device) if self.needs_features else {}
             return self._by_folds(edges, content, seed, cache, device)
         return self._from(edges, self._by_similarity(edges, prior, exact_share(self.ratio, len(edges)), device))
 
@@ -156,12 +154,12 @@ class PriorEdit(Edit):
 
     def _content(
         self, train: TrainData, prior: Callable[[], Prior], seed: int, cache: Cache, device: torch.device
-    ) -> NDArray[np.float32] | None:
+    ) -> dict[str, Content]:
         asked = {"views": get_args(ViewName), "k": CLICK_NEIGHBOURS, "seed": seed, "cache": cache, "device": device}
         return believed_content(train.features, judged(train, prior().item_ID, **asked), seed)
 
     def _by_folds(
-        self, edges: Edges, content: NDArray[np.float32] | None, seed: int, cache: Cache, device: torch.device
+        self, edges: Edges, content: Mapping[str, Content], seed: int, cache: Cache, device: torch.device
     ) -> Proposal:
         cross = CrossFit(edges, fit=spectral_prior, null=self.against, seed=seed, content=content)
         rule = partial(RULES[self.op], k_user=self.k_user, k_item=self.k_item, device=device)

@@ -1,7 +1,8 @@
-"""What an item's content says about who wants it: a second witness beside clicks, as far as its features are believed."""
+"""What content says about who wants an item: a second witness beside clicks, as far as its features are believed."""
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +15,44 @@ from trustmm.trust.mismatch import Trust
 from trustmm.trust.views import CROSS, principal_coordinates, unit
 
 log = logging.getLogger(__name__)
-Floats = NDArray[np.float32]
 # Shapes: U users, I items, C coordinates.
 
 
-def believed_content(features: Features, trust: Mapping[str, Trust], seed: int) -> Floats | None:
-    """The features' leading principal coordinates, in rows of length 1 - g for each modality, (I, C).
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What the items are in one modality, and how far that is believed."""
 
-    An item whose feature is not believed says nothing (0) for any user or against any; None where none is believed.
+    rows_IC: NDArray[np.float32]
+    """Of length 1."""
+    believed_I: NDArray[np.float64]
+    """1 - g: the probability that the feature is the item's own; 0 where nothing is known of it."""
+
+
+def believed_content(features: Features, trust: Mapping[str, Trust], seed: int) -> dict[str, Content]:
+    """The leading principal coordinates of every modality of which something can be believed.
 
     Args:
         features: one matrix (I, X) per modality, as observed.
         trust: in every modality.
         seed: of the principal directions.
     """
-    parts = []
+    found = {}
     for name, matrix in sorted(features.items()):
-        believed = 1 - np.nan_to_num(trust[name].probability, nan=1.0)
-        if believed.any():
+        believed_I = 1 - np.nan_to_num(trust[name].probability, nan=1.0)
+        if believed_I.any():
             coordinates_IC = principal_coordinates(matrix, stream(seed, "trust", "content", name))[:, :CROSS]
-            parts.append(unit(coordinates_IC) * believed[:, None].astype(np.float32))
-    if not parts:
+            found[name] = Content(unit(coordinates_IC), believed_I)
+    if not found:
         log.info("edit: none of the features can be believed, so edges are judged by clicks alone")
-        return None
-    return np.concatenate(parts, axis=1)
+    return found
 
 
-def profiles(edges: Edges, content_IC: Floats) -> Floats:
+def profiles(edges: Edges, content: Content) -> NDArray[np.float32]:
     """The content that each user chose, a sum over the items, each less the more users chose it, (U, C).
 
-    Its inner product with an item's content tells how well that fits; the scale is of no account.
+    An item counts as far as it is believed. The inner product of a profile with an item's content tells how well that
+    fits; the scale is of no account.
     """
     matrix, _ = normalised(edges)
-    found: Floats = matrix @ content_IC
+    found: NDArray[np.float32] = matrix @ (content.rows_IC * content.believed_I[:, None].astype(np.float32))
     return found

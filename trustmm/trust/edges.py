@@ -7,9 +7,10 @@ true edge of a user with few others looks like chance, too.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from trustmm.exact import weighted
 from trustmm.graph.edges import Edges, IntArray
 from trustmm.prior.lightgcn import Prior
 from trustmm.seeding import stream
-from trustmm.trust.content import profiles
+from trustmm.trust.content import Content, profiles
 from trustmm.trust.storey import Estimate
 
 # Shapes: E edges, L nodes of one side and R of the other, B nodes of a block, N drawn partners, D width.
@@ -33,6 +34,10 @@ RESAMPLES = 200
 Fit = Callable[[Edges], Prior]
 NullName = Literal["uniform", "degree"]
 Side = Literal["user", "item"]
+MOST = 0.999
+"""Alignment that is counted at most."""
+CLICKS = "clicks"
+"""The witness whose embeddings are the prior's."""
 Floats = NDArray[np.float64]
 
 
@@ -93,19 +98,47 @@ def draw_null(edges: Edges, name: NullName, rng: np.random.Generator) -> Null:
 
 
 class Witness(NamedTuple):
-    """Embeddings whose inner products say how well a pair fits."""
+    """Embeddings whose inner products say how well a pair fits, and how far they are to be believed."""
 
     left_LD: NDArray[np.float32]
     right_RD: NDArray[np.float32]
-    voice: float = 1.0
-    """How much it counts among several."""
+    alignment: float = 1.0
+    """A of what is believed: its p-values of right pairs have the density kappa p^(kappa - 1), whose mean is 1 - A."""
+    left_L: Floats | None = None
+    """How far what it says of each node on the left is believed, from 0 to 1; None is 1."""
+    right_R: Floats | None = None
+
+    @property
+    def turned(self) -> "Witness":
+        """The same with left and right exchanged."""
+        return Witness(self.right_RD, self.left_LD, self.alignment, self.right_R, self.left_L)
+
+    def believed(self, left: IntArray, right: IntArray) -> Floats:
+        """How far it is believed about pairs, in the shape that their nodes make together."""
+        sides = [one[nodes] for one, nodes in ((self.left_L, left), (self.right_R, right)) if one is not None]
+        found: Floats = np.prod(np.broadcast_arrays(*sides), axis=0) if sides else np.ones(1)
+        return found
+
+
+def evidence(p: Floats, alignment: float, believed: Floats) -> Floats:
+    """log(b kappa p^(kappa - 1) + 1 - b): how much likelier a p-value is of a right pair than of one drawn at random.
+
+    Args:
+        p: in (0, 1].
+        alignment: A of right pairs, kappa = (1 - A) / A; 1/2 says nothing, whatever p.
+        believed: b, the probability that the witness knows the pair's nodes at all.
+    """
+    kappa = (1 - alignment) / alignment
+    found: Floats = np.log1p(believed * (kappa * p ** (kappa - 1) - 1))
+    return found
 
 
 def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], null: Null) -> Floats:
     """(1 + drawn partners that fit at least as well) / (1 + drawn partners) of each pair, (E,).
 
-    Of several witnesses the ranks are added, each times its voice: a pair's rank and those of the drawn partners, among
-    all of them, so that a pair that was drawn like these stands anywhere among them with equal chance.
+    Where witnesses are several, or believed in part, a pair fits as well as the sum of their `evidence`, which goes by
+    its rank and the drawn partners' ranks among all of them. So a pair that was drawn like its rivals stands anywhere
+    among them with equal chance, whatever the alignments.
 
     NaN without evidence: where no unobserved partner was drawn, or where to every witness one of the nodes is zero, as
     nodes without edges are.
@@ -121,43 +154,57 @@ def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], nu
     ends = np.append(first, len(rows))
     result = np.empty(len(rows))
     block = max(1, BLOCK // DRAWN)
+    plain = len(witnesses) == 1 and witnesses[0].left_L is None and witnesses[0].right_R is None
     for start in range(0, len(present), block):
+        mine = order[ends[start] : ends[min(start + block, len(present))]]
         nodes = present[start : start + block]
-        mine = order[ends[start] : ends[start + len(nodes)]]
-        place = np.searchsorted(nodes, rows[mine])
-        free_BN = null.free[nodes]
-        fits = [_fits(one, nodes, place, columns[mine], null.index[nodes], free_BN) for one in witnesses]
-        voices = [one.voice for one in witnesses]
-        drawn_EN, own_E = (fits[0][0][place], fits[0][1]) if len(fits) == 1 else _added_ranks(fits, voices, place)
-        above, drawn = ((drawn_EN >= own_E[:, None]) & free_BN[place]).sum(axis=1), free_BN.sum(axis=1)[place]
+        case = _Drawn(nodes, np.searchsorted(nodes, rows[mine]), columns[mine], null.index[nodes], null.free[nodes])
+        drawn_EN, own_E = case.fits(*witnesses) if plain else case.evidence(witnesses)
+        free_EN = case.free_BN[case.place]
+        above, drawn = ((drawn_EN >= own_E[:, None]) & free_EN).sum(axis=1), free_EN.sum(axis=1)
         result[mine] = np.where(drawn > 0, (1 + above) / (1 + drawn), np.nan)
     known = np.zeros(len(rows), dtype=bool)
-    for left_LD, right_RD, _ in witnesses:
-        known |= np.any(left_LD != 0, axis=1)[rows] & np.any(right_RD != 0, axis=1)[columns]
+    for one in witnesses:
+        known |= np.any(one.left_LD != 0, axis=1)[rows] & np.any(one.right_RD != 0, axis=1)[columns]
     return np.where(known, result, np.nan)
 
 
-def _fits(
-    witness: Witness, nodes: IntArray, place: IntArray, columns: IntArray, drawn_BN: IntArray, free_BN: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How well the partners drawn for each node fit, (B, N), and how well each pair does, (E,)."""
-    left_BD, right_RD = witness.left_LD[nodes], witness.right_RD
-    fit_BN = np.matmul(right_RD[drawn_BN], left_BD[:, :, None])[:, :, 0]
-    fit_BN[~free_BN] = -np.inf
-    own_E = np.matmul(right_RD[columns][:, None, :], left_BD[place][:, :, None])[:, 0, 0]
-    return fit_BN, own_E
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Pairs, and the partners drawn for each of their nodes on the left."""
 
+    nodes: IntArray
+    """On the left, distinct, (B,)."""
+    place: IntArray
+    """Of each pair's node among them, (E,)."""
+    columns: IntArray
+    """Each pair's own partner, (E,)."""
+    index_BN: NDArray[np.int32]
+    free_BN: NDArray[np.bool_]
 
-def _added_ranks(
-    fits: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], voices: Sequence[float], place: IntArray
-) -> tuple[Floats, Floats]:
-    """Ranks of the drawn partners of each pair, (E, N), and of the pair, (E,), among all of these; equal ones share."""
-    drawn_EN, own_E = np.zeros((len(place), fits[0][0].shape[1])), np.zeros(len(place))
-    for (fit_BN, fit_E), voice in zip(fits, voices, strict=True):
-        ahead_EN, level_EN = fit_BN[place] > fit_E[:, None], fit_BN[place] == fit_E[:, None]
-        drawn_EN += voice * (rankdata(fit_BN, axis=1)[place] + ahead_EN + 0.5 * level_EN)
-        own_E += voice * (1 + (~ahead_EN).sum(axis=1) - 0.5 * level_EN.sum(axis=1))
-    return drawn_EN, own_E
+    def fits(self, one: Witness) -> tuple[NDArray[Any], NDArray[Any]]:
+        """How well the drawn partners fit, (E, N), -inf where one is observed, and how well the own ones do, (E,)."""
+        left_BD = one.left_LD[self.nodes]
+        fit_BN = np.matmul(one.right_RD[self.index_BN], left_BD[:, :, None])[:, :, 0]
+        fit_BN[~self.free_BN] = -np.inf
+        own_E = np.matmul(one.right_RD[self.columns][:, None, :], left_BD[self.place][:, :, None])[:, 0, 0]
+        return fit_BN[self.place], own_E
+
+    def evidence(self, witnesses: Sequence[Witness]) -> tuple[Floats, Floats]:
+        """The same by the sum of the evidence; equal fits share their rank, and observed partners have none."""
+        rows, width = self.nodes[self.place], self.index_BN.shape[1]
+        free_E1 = self.free_BN.sum(axis=1)[self.place][:, None]
+        drawn_EN, own_E = np.zeros((len(rows), width)), np.zeros(len(rows))
+        for one in witnesses:
+            fit_EN, fit_E = self.fits(one)
+            ahead_EN, level_EN = fit_EN > fit_E[:, None], fit_EN == fit_E[:, None]
+            below_EN = rankdata(fit_EN, axis=1) - 1 + ahead_EN + 0.5 * level_EN
+            below_E = (~ahead_EN).sum(axis=1) - 0.5 * level_EN.sum(axis=1)
+            p_EN, p_E = ((width + 1 - below) / (free_E1 + 1) for below in (below_EN, below_E[:, None]))
+            believed = one.believed(rows[:, None], self.index_BN[self.place]), one.believed(rows, self.columns)
+            drawn_EN += evidence(np.minimum(p_EN, 1), one.alignment, believed[0])
+            own_E += evidence(p_E[:, 0], one.alignment, believed[1])
+        return drawn_EN, own_E
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +220,8 @@ class Judged:
     """The prior of all these edges."""
     priors: Callable[[], list[Prior]]
     """One without each fold."""
-    content: Callable[[Edges], Floats] | None = None
-    """What the items' content says for pairs, from 0 to its voice beside that of clicks, (E,); None where it is mute."""
+    heard: Callable[[Edges, Floats], Floats] | None = None
+    """Evidence for candidate pairs from their strength, (E,), and from content; None where content is mute."""
 
     @property
     def p(self) -> Floats:
@@ -185,24 +232,24 @@ class Judged:
 class CrossFit:
     """Edges in folds, and the priors without one or two of these.
 
-    Content can be a second witness. It is as loud, beside clicks, as it exceeds chance on the very edges that are
-    judged, each witness alone and cross-fitted: content that does not follow clicks is mute.
+    Content can testify beside clicks, every modality for itself. How far it is heard follows from its own alignment on
+    the very edges that are judged: content that does not follow clicks is mute.
 
     Args:
         edges: the graph as observed.
         fit: gives the prior of a graph.
         null: what pairs are compared with.
         seed: of folds and draws.
-        content: what is believed about each item's content, see `believed_content`; None where clicks alone testify.
+        content: by modality, what items are and how far that is believed.
     """
 
     def __init__(
-        self, edges: Edges, *, fit: Fit, null: NullName, seed: int, content: NDArray[np.float32] | None = None
+        self, edges: Edges, *, fit: Fit, null: NullName, seed: int, content: Mapping[str, Content] | None = None
     ) -> None:
-        self.edges, self.fit, self.null, self.seed, self.content = edges, fit, null, seed, content
+        self.edges, self.fit, self.null, self.seed, self.content = edges, fit, null, seed, content or {}
         self.label = fold_edges(edges, stream(seed, "trust", "folds"))
         self._priors: dict[frozenset[int], Prior] = {}
-        self._voices: dict[frozenset[int], tuple[float, float]] = {}
+        self._alignments: dict[frozenset[int], dict[str, float]] = {}
 
     @functools.cached_property
     def items_drawn(self) -> Null:
@@ -229,27 +276,41 @@ class CrossFit:
             self._priors[key] = self.fit(self.without(*folds))
         return self._priors[key]
 
-    def voices(self, *outer: int) -> tuple[float, float]:
-        """Of clicks and of content: alignment above chance on the edges without the outer folds."""
-        key = frozenset(outer)
-        if self.content is None:
-            return 1.0, 0.0
-        if key not in self._voices:
-            alone = ((1.0, 0.0), (0.0, 1.0))
-            clicks, content = (max(0.0, 0.5 - _mean(self._cross_fitted(outer, one, "user"))) for one in alone)
-            self._voices[key] = (clicks, content) if clicks or content else (1.0, 0.0)
-        return self._voices[key]
+    def alignments(self, *outer: int) -> dict[str, float]:
+        """Of clicks and of each modality that has one, alone, on the edges without the outer folds.
 
-    def witnesses(self, voices: tuple[float, float], *folds: int) -> list[Witness]:
-        """Users and items as the priors without these folds see them; who has no voice is left out."""
-        clicks, content = voices
-        found = []
-        if clicks:
+        That of a modality is A of its believed features: edges have (A - 1/2) b + 1/2 where a share b is believed.
+        """
+        key = frozenset(outer)
+        if key not in self._alignments:
+            found = {name: self._alone(name, *outer) for name in (CLICKS, *self.content)} if self.content else {}
+            aligned = {name: value for name, value in found.items() if value > 0.5}
+            self._alignments[key] = aligned or {CLICKS: 1.0}
+        return self._alignments[key]
+
+    def _alone(self, name: str, *outer: int) -> float:
+        edges = self.without(*outer)
+        p = self._cross_fitted(outer, lambda *folds: [self._witness(name, *folds)], "user")
+        believed = np.ones(len(p)) if name == CLICKS else self.content[name].believed_I[edges.items]
+        believed = np.where(np.isfinite(p), believed, 0.0)
+        above = believed @ (0.5 - np.nan_to_num(p)) / max(believed @ believed, np.finfo(float).tiny)
+        return float(np.clip(0.5 + above, 0.5, MOST))
+
+    def _witness(self, name: str, *folds: int) -> Witness:
+        """Users and items as clicks or a modality see them without these folds."""
+        if name == CLICKS:
             prior = self.prior(*folds)
-            found.append(Witness(prior.user_UD, prior.item_ID, clicks))
-        if content and self.content is not None:
-            found.append(Witness(profiles(self.without(*folds), self.content), self.content, content))
-        return found
+            return Witness(prior.user_UD, prior.item_ID)
+        return Witness(profiles(self.without(*folds), self.content[name]), self.content[name].rows_IC)
+
+    def witnesses(self, alignments: Mapping[str, float], *folds: int) -> list[Witness]:
+        """Those who are aligned, without these folds, and how far they are believed."""
+        return [
+            self._witness(name, *folds)._replace(
+                alignment=alignment, right_R=None if name == CLICKS else self.content[name].believed_I
+            )
+            for name, alignment in alignments.items()
+        ]
 
     def user_p(self, pairs: Edges, witnesses: Sequence[Witness]) -> Floats:
         """p-values of pairs among the items drawn for their users, (E,)."""
@@ -257,8 +318,7 @@ class CrossFit:
 
     def item_p(self, pairs: Edges, witnesses: Sequence[Witness]) -> Floats:
         """p-values of pairs among the users drawn for their items, (E,)."""
-        turned = [Witness(right_RD, left_LD, voice) for left_LD, right_RD, voice in witnesses]
-        return p_values(pairs.items, pairs.users, turned, self.users_drawn)
+        return p_values(pairs.items, pairs.users, [one.turned for one in witnesses], self.users_drawn)
 
     def predicted(self, held: Edges, graph: Edges) -> float:
         """Mean of 1 - p of left-out pairs by the prior of a graph; one of which it knows nothing counts 1/2."""
@@ -268,30 +328,37 @@ class CrossFit:
 
     def judged(self, *outer: int) -> Judged:
         """The graph without the outer folds, each edge judged by witnesses that saw neither its own fold nor these."""
-        voices = self.voices(*outer)
-        user_p, item_p = (self._cross_fitted(outer, voices, side) for side in ("user", "item"))
+        aligned = self.alignments(*outer)
+        user_p, item_p = (
+            self._cross_fitted(outer, partial(self.witnesses, aligned), side) for side in ("user", "item")
+        )
         return self.as_judged(user_p, item_p, *outer)
 
     def as_judged(self, user_p: Floats, item_p: Floats, *outer: int) -> Judged:
         """The graph without the outer folds, with p-values that are already known."""
-        clicks, content = self.voices(*outer)
+        aligned, edges = self.alignments(*outer), self.without(*outer)
 
-        def says(pairs: Edges) -> Floats:
-            p = self.user_p(pairs, self.witnesses((0.0, 1.0), *outer))
-            return content / clicks * np.where(np.isfinite(p), 1 - p, 0.5)
+        def heard(pairs: Edges, strength: Floats) -> Floats:
+            total = np.zeros(len(pairs))
+            for name, value in aligned.items():
+                if name == CLICKS:
+                    total += evidence(rankdata(-strength) / len(pairs), value, np.ones(1))
+                else:
+                    p = self.user_p(pairs, [self._witness(name, *outer)])
+                    believed = np.where(np.isfinite(p), self.content[name].believed_I[pairs.items], 0.0)
+                    total += evidence(np.nan_to_num(p, nan=1.0), value, believed)
+            return total
 
-        speaks = says if clicks and content else None
-        edges = self.without(*outer)
+        speaks = heard if set(aligned) != {CLICKS} else None
         return Judged(edges, user_p, item_p, lambda: self.prior(*outer), lambda: self.fold_priors(*outer), speaks)
 
-    def _cross_fitted(self, outer: tuple[int, ...], voices: tuple[float, float], side: Side) -> Floats:
+    def _cross_fitted(self, outer: tuple[int, ...], witnesses: Callable[..., list[Witness]], side: Side) -> Floats:
         edges = self.without(*outer)
         label = self.label[~np.isin(self.label, outer)]
-        p = np.full(len(edges), np.nan)
+        judge, p = self.user_p if side == "user" else self.item_p, np.full(len(edges), np.nan)
         for fold in set(range(FOLDS)) - set(outer):
             mine = np.flatnonzero(label == fold)
-            judge = self.user_p if side == "user" else self.item_p
-            p[mine] = judge(edges.subset(mine), self.witnesses(voices, fold, *outer))
+            p[mine] = judge(edges.subset(mine), witnesses(fold, *outer))
         return p
 
     def fold_priors(self, *outer: int) -> list[Prior]:
@@ -300,14 +367,9 @@ class CrossFit:
 
     def alignment_of(self, pairs: Edges) -> Estimate:
         """The alignment of pairs that are no training edges, by the mean p over the priors without one fold."""
-        voices = self.voices()
-        p = np.mean([self.user_p(pairs, self.witnesses(voices, fold)) for fold in range(FOLDS)], axis=0)
+        aligned = self.alignments()
+        p = np.mean([self.user_p(pairs, self.witnesses(aligned, fold)) for fold in range(FOLDS)], axis=0)
         return alignment(pairs, p, self.seed)
-
-
-def _mean(p: Floats) -> float:
-    known = p[np.isfinite(p)]
-    return float(known.mean()) if len(known) else 0.5
 
 
 def alignment(edges: Edges, user_p: Floats, seed: int) -> Estimate:
