@@ -15,7 +15,7 @@ from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
 from trustmm.trust import edges as trust_edges
 from trustmm.trust.content import Content, believed_content, profiles
-from trustmm.trust.edges import DRAWN, FOLDS, CrossFit, Null, Witness, evidence, p_values
+from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, evidence, p_values
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.storey import Estimate
 
@@ -69,7 +69,7 @@ def test_content_that_follows_clicks_finds_more_of_what_was_injected() -> None:
     alone, _ = separation("none")
     both, aligned = separation("right")
     assert both > alone + 0.05
-    assert aligned["visual"] > aligned["clicks"] > 0.7
+    assert aligned["visual"] > aligned[CLICKS] > 0.7
 
 
 def test_content_of_other_items_is_not_heard() -> None:
@@ -94,7 +94,7 @@ def test_mute_content_changes_no_bit() -> None:
         CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=content)
         for content in (None, {"visual": same})
     )
-    assert set(mute.alignments()) == {"clicks"}
+    assert set(mute.alignments()) == {CLICKS}
     for name in ("user_p", "item_p"):
         assert_array_equal(getattr(mute.judged(), name), getattr(alone.judged(), name))
     assert mute.judged().heard is None

@@ -91,7 +91,7 @@ class Amount:
         value, error = self.alignment
         found = {"alignment": value, "alignment_error": error, "ratio": self.ratio}
         if self.cross.content:
-            found |= {f"alignment_{name}": value for name, value in self.cross.alignments().items()}
+            found |= {f"alignment_{name or 'clicks'}": value for name, value in self.cross.alignments().items()}
         return found | (curve(self.trials, self.ratio) if self.fixed is None else {})
 
     def _key(self, *modules: str) -> dict[str, object]:

@@ -82,8 +82,8 @@ class PriorEdit(Edit):
         known = [name for name in ("op", "where", *MEANS[self.op]) if name != "ratio" or not self.chooses]
         named = {name: getattr(self, name) for name in known}
         folds = {"evidence": "folds", "against": self.against} if self.by_folds else {}
-        folds |= {"content": True} if self.needs_features else {}
-        return named | folds | ({"amount": "auto"} if self.chooses else {})
+        content = {"content": True} if self.needs_features else {}
+        return named | folds | content | ({"amount": "auto"} if self.chooses else {})
 
     @property
     def chooses(self) -> bool:
@@ -155,8 +155,9 @@ class PriorEdit(Edit):
     def _content(
         self, train: TrainData, prior: Callable[[], Prior], seed: int, cache: Cache, device: torch.device
     ) -> dict[str, Content]:
-        asked = {"views": get_args(ViewName), "k": CLICK_NEIGHBOURS, "seed": seed, "cache": cache, "device": device}
-        return believed_content(train.features, judged(train, prior().item_ID, **asked), seed)
+        views, anchors_ID = get_args(ViewName), prior().item_ID
+        trust = judged(train, anchors_ID, views=views, k=CLICK_NEIGHBOURS, seed=seed, cache=cache, device=device)
+        return believed_content(train.features, trust, seed)
 
     def _by_folds(
         self, edges: Edges, content: Mapping[str, Content], seed: int, cache: Cache, device: torch.device

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class TrustRectifier(Mending):
             device: where neighbours are searched.
         """
         anchors_ID = prior().item_ID
-        asked = {"views": self.views, "k": self.k, "seed": seed, "cache": cache, "device": device}
+        asked: dict[str, Any] = {"views": self.views, "k": self.k, "seed": seed, "cache": cache, "device": device}
         clips = sorted(train.frames) if "frames" in self.views else ()
         in_time = {name: judged_frames(name, train, anchors_ID, **asked) for name in clips}
         for name, one in in_time.items():

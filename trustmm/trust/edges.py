@@ -36,8 +36,8 @@ NullName = Literal["uniform", "degree"]
 Side = Literal["user", "item"]
 MOST = 0.999
 """Alignment that is counted at most."""
-CLICKS = "clicks"
-"""The witness whose embeddings are the prior's."""
+CLICKS = ""
+"""Among the names of modalities, the witness whose embeddings are the prior's."""
 Floats = NDArray[np.float64]
 
 
@@ -113,7 +113,7 @@ class Witness(NamedTuple):
         """The same with left and right exchanged."""
         return Witness(self.right_RD, self.left_LD, self.alignment, self.right_R, self.left_L)
 
-    def believed(self, left: IntArray, right: IntArray) -> Floats:
+    def believed(self, left: NDArray[Any], right: NDArray[Any]) -> Floats:
         """How far it is believed about pairs, in the shape that their nodes make together."""
         sides = [one[nodes] for one, nodes in ((self.left_L, left), (self.right_R, right)) if one is not None]
         found: Floats = np.prod(np.broadcast_arrays(*sides), axis=0) if sides else np.ones(1)
@@ -293,8 +293,8 @@ class CrossFit:
         p = self._cross_fitted(outer, lambda *folds: [self._witness(name, *folds)], "user")
         believed = np.ones(len(p)) if name == CLICKS else self.content[name].believed_I[edges.items]
         believed = np.where(np.isfinite(p), believed, 0.0)
-        above = believed @ (0.5 - np.nan_to_num(p)) / max(believed @ believed, np.finfo(float).tiny)
-        return float(np.clip(0.5 + above, 0.5, MOST))
+        above, weight = float(believed @ (0.5 - np.nan_to_num(p))), float(believed @ believed)
+        return min(max(0.5, 0.5 + above / weight), MOST) if weight else 0.5
 
     def _witness(self, name: str, *folds: int) -> Witness:
         """Users and items as clicks or a modality see them without these folds."""
