@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.integrate import trapezoid
 from scipy.stats import chisquare
 
 from trustmm.evaluation.separation import auc
@@ -15,7 +14,7 @@ from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
 from trustmm.trust import edges as trust_edges
 from trustmm.trust.content import Content, believed_content, profiles
-from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, evidence, p_values
+from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, _Heard, evidence, p_values
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.storey import Estimate
 
@@ -40,7 +39,7 @@ def believed(features: np.ndarray, wrong: np.ndarray | float = 0.0) -> dict[str,
 
 
 @functools.cache
-def separation(kind: str) -> tuple[float, dict[str, float]]:
+def separation(kind: str) -> tuple[float, dict[str, Estimate]]:
     """AUC of right against injected edges by p, and what clicks and content are aligned by."""
     edges, added, features = case()
     rng = np.random.default_rng(1)
@@ -69,14 +68,14 @@ def test_content_that_follows_clicks_finds_more_of_what_was_injected() -> None:
     alone, _ = separation("none")
     both, aligned = separation("right")
     assert both > alone + 0.05
-    assert aligned["visual"] > aligned[CLICKS] > 0.7
+    assert aligned["visual"].value > aligned[CLICKS].value > 0.7
 
 
 def test_content_of_other_items_is_not_heard() -> None:
     alone, _ = separation("none")
     both, aligned = separation("shuffled")
-    assert aligned.get("visual", 0.5) < 0.52
-    assert abs(both - alone) < 0.01
+    assert abs(aligned["visual"].value - 0.5) < 3 * aligned["visual"].standard_error
+    assert both == alone
 
 
 def test_doubt_about_features_keeps_what_the_others_are_worth() -> None:
@@ -84,7 +83,7 @@ def test_doubt_about_features_keeps_what_the_others_are_worth() -> None:
     undoubted, taken = separation("half wrong")
     assert doubted > undoubted + 0.01
     assert doubted > separation("none")[0] + 0.01
-    assert aligned["visual"] > taken["visual"] + 0.05  # that of the believed half, not of all
+    assert aligned["visual"].value > taken["visual"].value + 0.05  # that of the believed half, not of all
 
 
 def test_mute_content_changes_no_bit() -> None:
@@ -94,11 +93,24 @@ def test_mute_content_changes_no_bit() -> None:
         CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=content)
         for content in (None, {"visual": same})
     )
-    assert set(mute.alignments()) == {CLICKS}
+    assert set(mute.aligned()) == {CLICKS}
     for name in ("user_p", "item_p"):
         assert_array_equal(getattr(mute.judged(), name), getattr(alone.judged(), name))
     assert mute.judged().heard is None
     assert mute.alignment_of(case()[1]) == alone.alignment_of(case()[1])
+
+
+@pytest.mark.parametrize("doubt", [0.0, 0.7])
+def test_the_error_of_an_alignment_is_its_spread_over_draws_of_content(doubt: float) -> None:
+    edges, _, features = case()
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        content = believed(features[rng.permutation(ITEMS)], np.where(rng.random(ITEMS) < 0.5, doubt, 0.0))
+        found.append(CrossFit(edges, fit=spectral_prior, null="uniform", seed=0, content=content)._alone("visual"))
+    values, errors = np.array(found).T
+    assert abs(values.mean() - 0.5) < 4 * values.std(ddof=1) / np.sqrt(60)
+    assert_allclose(errors.mean(), values.std(ddof=1), rtol=0.35)
 
 
 def test_injected_edges_have_uniform_p_values_by_both_witnesses() -> None:
@@ -111,16 +123,19 @@ def test_injected_edges_have_uniform_p_values_by_both_witnesses() -> None:
 
 
 def test_evidence_is_a_likelihood_ratio() -> None:
-    p = np.linspace(0.01, 1, 100_001)
-    for alignment in (0.5, 0.6, 0.8, 0.95):
-        density = np.exp(evidence(p, alignment, np.ones(1)))  # of right pairs; that of random ones is 1
-        assert trapezoid(density, p) == pytest.approx(1 - 0.01 ** ((1 - alignment) / alignment), rel=1e-5)
-        mean = (1 - alignment) * (1 - 0.01 ** (1 / alignment))  # of the whole density 1 - A
-        assert trapezoid(p * density, p) == pytest.approx(mean, rel=1e-5)
-    assert_allclose(evidence(p, 0.5, np.ones(1)), 0, atol=1e-12)
-    assert_array_equal(evidence(p, 0.9, np.zeros(1)), 0)
-    half = np.exp(evidence(p, 0.8, np.full(1, 0.5)))
-    assert_allclose(half, 0.5 * np.exp(evidence(p, 0.8, np.ones(1))) + 0.5)
+    place, n = np.arange(1000), np.full(1000, 1000)
+    alone, sure = np.zeros_like(place), np.ones(1000)
+    for alignment in (0.5, 0.6, 0.8, 0.95, 0.999):
+        density = np.exp(evidence(place, alone, n, alignment, sure))  # of right pairs; that of random ones is 1
+        assert density.mean() == pytest.approx(1)
+        assert ((place + 0.5) / 1000 * density).mean() == pytest.approx(1 - alignment, abs=0.001)
+        ten = evidence(place[::10], alone[::10] + 9, n[::10], alignment, sure[::10])  # of ten that fit equally well
+        assert_allclose(np.exp(ten), density.reshape(-1, 10).mean(axis=1))
+    assert_allclose(evidence(place, alone, n, 0.5, sure), 0, atol=1e-12)
+    assert_array_equal(evidence(place, alone, n, 0.9, np.zeros(1000)), 0)
+    half = np.exp(evidence(place, alone, n, 0.8, np.full(1000, 0.5)))
+    assert_allclose(half, 0.5 * np.exp(evidence(place, alone, n, 0.8, sure)) + 0.5)
+    assert evidence(np.array([0]), np.array([999]), n[:1], 0.9, sure[:1]) == pytest.approx(0, abs=1e-12)
 
 
 def test_evidence_of_several_witnesses_is_added_as_far_as_they_are_aligned_and_believed() -> None:
@@ -136,12 +151,36 @@ def test_evidence_of_several_witnesses_is_added_as_far_as_they_are_aligned_and_b
         assert np.isnan(p_values(np.array([0]), np.array([0]), [one.turned for one in two], turned)).all()
         return round(4 * p - 1)
 
-    # The pair is item 0. The p-values of items 0 to 3 are 1/2, 1, 3/4, 1/4 and 1, 5/8, 5/8, 1/4; kappa of 0.75 is 1/3.
+    # The pair is item 0. At 0.75 evidence is -0.42, -1.01, -0.78, 0.92 of the first and -1.01, -0.59, -0.59, 0.92.
     assert beaten(0.5) == 1
-    assert beaten(0.75) == 2  # -2/3 log p: 0.46, 0.31, 0.51, 1.85
+    assert beaten(0.75) == 2
     assert beaten(0.75, [1, 1, 1, 1]) == 2
     assert beaten(0.75, [0, 1, 1, 1]) == 1  # nothing is known against it
     assert beaten(0.75, [1, 1, 1, 0]) == 2  # nor for item 3
+
+
+def test_equal_content_is_equal_evidence() -> None:
+    rng = np.random.default_rng(0)
+    left, kinds = (rng.standard_normal((count, 24)).astype(np.float32) for count in (300, 3))
+    right = kinds[rng.integers(0, 3, 60)]  # many items of the same content
+    null = Null(rng.integers(0, 60, (300, DRAWN)).astype(np.int32), np.ones((300, DRAWN), dtype=bool))
+    nodes, columns = np.arange(300), rng.integers(0, 60, 300)
+    heard = _Heard(Witness(left, right, 0.8), nodes, null.index, null.free)
+    drawn, own = heard.evidence(nodes, columns)
+    same = (right[null.index] == right[columns][:, None]).all(axis=2)
+    assert_array_equal(drawn[same], np.broadcast_to(own[:, None], drawn.shape)[same])
+
+
+def test_who_knows_nothing_says_nothing() -> None:
+    rng = np.random.default_rng(0)
+    left, right = (rng.standard_normal((count, 3)).astype(np.float32) for count in (6, 40))
+    silent = Witness(np.zeros_like(left), right, 0.9, right_R=rng.random(40))
+    null = Null(rng.integers(0, 40, (6, 50)).astype(np.int32), rng.random((6, 50)) < 0.6)
+    rows, columns = rng.integers(0, 6, 80), rng.integers(0, 40, 80)
+    alone, both = (
+        p_values(rows, columns, who, null) for who in ([Witness(left, right, 0.8)], [Witness(left, right, 0.8), silent])
+    )
+    assert_allclose(both, alone)
 
 
 def test_observed_partners_are_no_rivals_whoever_testifies() -> None:

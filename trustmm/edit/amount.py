@@ -13,12 +13,10 @@ from trustmm.graph.edges import Edges
 from trustmm.store.cache import Arrays, Cache
 from trustmm.store.digest import digest
 from trustmm.store.identity import code_digest
-from trustmm.trust.edges import FOLDS, CrossFit, Judged, alignment
+from trustmm.trust.edges import CLICKS, FOLDS, SURE, CrossFit, Judged, alignment
 from trustmm.trust.storey import Estimate
 
 log = logging.getLogger(__name__)
-SURE = 3.0
-"""Standard errors by which the alignment must exceed chance before anything is edited."""
 RATIOS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Among which one is chosen; the first changes nothing."""
 Rule = Callable[[Judged], Edited]
@@ -91,7 +89,8 @@ class Amount:
         value, error = self.alignment
         found = {"alignment": value, "alignment_error": error, "ratio": self.ratio}
         if self.cross.content:
-            found |= {f"alignment_{name or 'clicks'}": value for name, value in self.cross.alignments().items()}
+            for name, one in self.cross.alignments().items():
+                found["alignment_clicks" if name == CLICKS else f"content_alignment_{name}"] = one.value
         return found | (curve(self.trials, self.ratio) if self.fixed is None else {})
 
     def _key(self, *modules: str) -> dict[str, object]:

@@ -63,7 +63,7 @@ class PriorEdit(Edit):
     """What p-values compare with: pairs drawn `uniform`, or with a `degree` as observed (its root)."""
     content: bool
     """Whether the content of items testifies beside clicks where folds are asked, as far as its features are believed;
-    their probabilities are those of `rectifier=trust` with its published options."""
+    their probabilities are those of `rectifier=trust` with its usual options, of the mean of a feature's frames."""
     k_user: Count
     """Candidates of each user (Eq. 17), or the items that it chooses (`graphda`); means nothing to `prune`."""
     k_item: Count

@@ -41,7 +41,8 @@ def believed_content(features: Features, trust: Mapping[str, Trust], seed: int) 
         believed_I = 1 - np.nan_to_num(trust[name].probability, nan=1.0)
         if believed_I.any():
             coordinates_IC = principal_coordinates(matrix, stream(seed, "trust", "content", name))[:, :CROSS]
-            found[name] = Content(unit(coordinates_IC), believed_I)
+            rows_IC = unit(coordinates_IC)
+            found[name] = Content(rows_IC, np.where(rows_IC.any(axis=1), believed_I, 0.0))
     if not found:
         log.info("edit: none of the features can be believed, so edges are judged by clicks alone")
     return found

@@ -9,7 +9,6 @@ true edge of a user with few others looks like chance, too.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -34,6 +33,8 @@ RESAMPLES = 200
 Fit = Callable[[Edges], Prior]
 NullName = Literal["uniform", "degree"]
 Side = Literal["user", "item"]
+SURE = 3.0
+"""Standard errors by which an alignment must exceed chance, for content to be heard and for anything to be edited."""
 MOST = 0.999
 """Alignment that is counted at most."""
 CLICKS = ""
@@ -103,7 +104,7 @@ class Witness(NamedTuple):
     left_LD: NDArray[np.float32]
     right_RD: NDArray[np.float32]
     alignment: float = 1.0
-    """A of what is believed: its p-values of right pairs have the density kappa p^(kappa - 1), whose mean is 1 - A."""
+    """A of what is believed, see `evidence`."""
     left_L: Floats | None = None
     """How far what it says of each node on the left is believed, from 0 to 1; None is 1."""
     right_R: Floats | None = None
@@ -113,23 +114,25 @@ class Witness(NamedTuple):
         """The same with left and right exchanged."""
         return Witness(self.right_RD, self.left_LD, self.alignment, self.right_R, self.left_L)
 
-    def believed(self, left: NDArray[Any], right: NDArray[Any]) -> Floats:
-        """How far it is believed about pairs, in the shape that their nodes make together."""
-        sides = [one[nodes] for one, nodes in ((self.left_L, left), (self.right_R, right)) if one is not None]
-        found: Floats = np.prod(np.broadcast_arrays(*sides), axis=0) if sides else np.ones(1)
-        return found
 
+def evidence(above: IntArray, level: IntArray, count: IntArray, alignment: float, believed: Floats) -> Floats:
+    """How much likelier a place is of a right pair than of one drawn at random, as a logarithm.
 
-def evidence(p: Floats, alignment: float, believed: Floats) -> Floats:
-    """log(b kappa p^(kappa - 1) + 1 - b): how much likelier a p-value is of a right pair than of one drawn at random.
+    p-values of right pairs are taken to have the density kappa p^(kappa - 1), whose mean is 1 - A, those of the others
+    to be uniform. A place among n is a p-value between `above` / n and (`above` + `level` + 1) / n; with f the mean
+    of the density there, the evidence is log(b f + 1 - b).
 
     Args:
-        p: in (0, 1].
-        alignment: A of right pairs, kappa = (1 - A) / A; 1/2 says nothing, whatever p.
+        above: of the others, how many fit better.
+        level: and how many fit as well.
+        count: n, all of them and the pair itself.
+        alignment: A, kappa = (1 - A) / A; 1/2 says nothing, whatever the place.
         believed: b, the probability that the witness knows the pair's nodes at all.
     """
     kappa = (1 - alignment) / alignment
-    found: Floats = np.log1p(believed * (kappa * p ** (kappa - 1) - 1))
+    power = np.arange(np.max(count, initial=1) + 1.0) ** kappa
+    density = (power[above + level + 1] - power[above]) * count ** (1 - kappa) / (level + 1)
+    found: Floats = np.log1p(believed * (density - 1))
     return found
 
 
@@ -137,7 +140,7 @@ def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], nu
     """(1 + drawn partners that fit at least as well) / (1 + drawn partners) of each pair, (E,).
 
     Where witnesses are several, or believed in part, a pair fits as well as the sum of their `evidence`, which goes by
-    its rank and the drawn partners' ranks among all of them. So a pair that was drawn like its rivals stands anywhere
+    its place and the drawn partners' places among all of them. So a pair that was drawn like its rivals stands anywhere
     among them with equal chance, whatever the alignments.
 
     NaN without evidence: where no unobserved partner was drawn, or where to every witness one of the nodes is zero, as
@@ -156,55 +159,83 @@ def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], nu
     block = max(1, BLOCK // DRAWN)
     plain = len(witnesses) == 1 and witnesses[0].left_L is None and witnesses[0].right_R is None
     for start in range(0, len(present), block):
-        mine = order[ends[start] : ends[min(start + block, len(present))]]
         nodes = present[start : start + block]
-        case = _Drawn(nodes, np.searchsorted(nodes, rows[mine]), columns[mine], null.index[nodes], null.free[nodes])
-        drawn_EN, own_E = case.fits(*witnesses) if plain else case.evidence(witnesses)
-        free_EN = case.free_BN[case.place]
-        above, drawn = ((drawn_EN >= own_E[:, None]) & free_EN).sum(axis=1), free_EN.sum(axis=1)
-        result[mine] = np.where(drawn > 0, (1 + above) / (1 + drawn), np.nan)
+        free_BN = null.free[nodes]
+        heard = [_Heard(one, nodes, null.index[nodes], free_BN) for one in witnesses]
+        for at in range(ends[start], ends[start + len(nodes)], block):
+            mine = order[at : min(at + block, ends[start + len(nodes)])]
+            place = np.searchsorted(nodes, rows[mine])
+            said = [one.fits(place, columns[mine]) if plain else one.evidence(place, columns[mine]) for one in heard]
+            drawn_EN, own_E = (functools.reduce(np.add, values) for values in zip(*said, strict=True))
+            above = ((drawn_EN >= own_E[:, None]) & free_BN[place]).sum(axis=1)
+            drawn = free_BN.sum(axis=1)[place]
+            result[mine] = np.where(drawn > 0, (1 + above) / (1 + drawn), np.nan)
     known = np.zeros(len(rows), dtype=bool)
-    for one in witnesses:
-        known |= np.any(one.left_LD != 0, axis=1)[rows] & np.any(one.right_RD != 0, axis=1)[columns]
+    for witness in witnesses:
+        known |= np.any(witness.left_LD != 0, axis=1)[rows] & np.any(witness.right_RD != 0, axis=1)[columns]
     return np.where(known, result, np.nan)
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Pairs, and the partners drawn for each of their nodes on the left."""
+class _Heard:
+    """A witness about some nodes on the left and the partners drawn for them.
 
-    nodes: IntArray
-    """On the left, distinct, (B,)."""
-    place: IntArray
-    """Of each pair's node among them, (E,)."""
-    columns: IntArray
-    """Each pair's own partner, (E,)."""
-    index_BN: NDArray[np.int32]
-    free_BN: NDArray[np.bool_]
+    Args:
+        witness: who is heard.
+        nodes: distinct, (B,).
+        index_BN: drawn partners.
+        free_BN: which of them are not observed.
+    """
 
-    def fits(self, one: Witness) -> tuple[NDArray[Any], NDArray[Any]]:
-        """How well the drawn partners fit, (E, N), -inf where one is observed, and how well the own ones do, (E,)."""
-        left_BD = one.left_LD[self.nodes]
-        fit_BN = np.matmul(one.right_RD[self.index_BN], left_BD[:, :, None])[:, :, 0]
-        fit_BN[~self.free_BN] = -np.inf
-        own_E = np.matmul(one.right_RD[self.columns][:, None, :], left_BD[self.place][:, :, None])[:, 0, 0]
-        return fit_BN[self.place], own_E
+    def __init__(
+        self, witness: Witness, nodes: IntArray, index_BN: NDArray[np.int32], free_BN: NDArray[np.bool_]
+    ) -> None:
+        self.witness, self.nodes, self.index_BN = witness, nodes, index_BN
+        self.left_BD = witness.left_LD[nodes]
+        # Equal rows fit equally well, alone or among others, which BLAS does not promise.
+        self.fit_BN = np.einsum("bnd,bd->bn", witness.right_RD[index_BN], self.left_BD)
+        self.fit_BN[~free_BN] = -np.inf
+        self.count_B = 1 + free_BN.sum(axis=1)
 
-    def evidence(self, witnesses: Sequence[Witness]) -> tuple[Floats, Floats]:
-        """The same by the sum of the evidence; equal fits share their rank, and observed partners have none."""
-        rows, width = self.nodes[self.place], self.index_BN.shape[1]
-        free_E1 = self.free_BN.sum(axis=1)[self.place][:, None]
-        drawn_EN, own_E = np.zeros((len(rows), width)), np.zeros(len(rows))
-        for one in witnesses:
-            fit_EN, fit_E = self.fits(one)
-            ahead_EN, level_EN = fit_EN > fit_E[:, None], fit_EN == fit_E[:, None]
-            below_EN = rankdata(fit_EN, axis=1) - 1 + ahead_EN + 0.5 * level_EN
-            below_E = (~ahead_EN).sum(axis=1) - 0.5 * level_EN.sum(axis=1)
-            p_EN, p_E = ((width + 1 - below) / (free_E1 + 1) for below in (below_EN, below_E[:, None]))
-            believed = one.believed(rows[:, None], self.index_BN[self.place]), one.believed(rows, self.columns)
-            drawn_EN += evidence(np.minimum(p_EN, 1), one.alignment, believed[0])
-            own_E += evidence(p_E[:, 0], one.alignment, believed[1])
-        return drawn_EN, own_E
+    @functools.cached_property
+    def believed_BN(self) -> Floats:
+        """How far the witness is believed about the drawn pairs."""
+        return self._believed(self.nodes[:, None], self.index_BN)
+
+    @functools.cached_property
+    def places(self) -> tuple[IntArray, IntArray]:
+        """Of each drawn partner, how many others fit better and how many as well, (B, N)."""
+        most, least = (rankdata(self.fit_BN, method=method, axis=1).astype(np.int64) for method in ("max", "min"))
+        return self.fit_BN.shape[1] - most, most - least
+
+    def fits(self, place: IntArray, columns: IntArray) -> tuple[NDArray[Any], NDArray[Any]]:
+        """How well the drawn partners fit, (E, N), and how well the own ones do, (E,).
+
+        Args:
+            place: of each pair's node, (E,).
+            columns: each pair's own partner, (E,).
+        """
+        return self.fit_BN[place], np.einsum("ed,ed->e", self.witness.right_RD[columns], self.left_BD[place])
+
+    def evidence(self, place: IntArray, columns: IntArray) -> tuple[Floats, Floats]:
+        """The same as evidence, by places among the drawn partners that nobody observed and the own one."""
+        fit_EN, fit_E = self.fits(place, columns)
+        count_E, alignment = self.count_B[place], self.witness.alignment
+        better_EN, equal_EN = fit_EN > fit_E[:, None], fit_EN == fit_E[:, None]
+        own_E = evidence(
+            better_EN.sum(axis=1), equal_EN.sum(axis=1), count_E, alignment, self._believed(self.nodes[place], columns)
+        )
+        above_EN, level_EN = (among[place] for among in self.places)
+        above_EN += ~(better_EN | equal_EN)
+        level_EN += equal_EN
+        observed_EN = np.isneginf(fit_EN)  # are not asked for
+        above_EN[observed_EN] = level_EN[observed_EN] = 0
+        return evidence(above_EN, level_EN, count_E[:, None], alignment, self.believed_BN[place]), own_E
+
+    def _believed(self, left: NDArray[Any], right: NDArray[Any]) -> Floats:
+        """How far the witness is believed about pairs, in the shape that their nodes make together."""
+        sides = ((self.witness.left_L, left), (self.witness.right_R, right))
+        known = [np.ones(nodes.shape) if one is None else one[nodes] for one, nodes in sides]
+        return known[0] * known[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +252,7 @@ class Judged:
     priors: Callable[[], list[Prior]]
     """One without each fold."""
     heard: Callable[[Edges, Floats], Floats] | None = None
-    """Evidence for candidate pairs from their strength, (E,), and from content; None where content is mute."""
+    """Evidence for candidate pairs from their strength, (E,), and from content, (E,); None where content is mute."""
 
     @property
     def p(self) -> Floats:
@@ -233,7 +264,7 @@ class CrossFit:
     """Edges in folds, and the priors without one or two of these.
 
     Content can testify beside clicks, every modality for itself. How far it is heard follows from its own alignment on
-    the very edges that are judged: content that does not follow clicks is mute.
+    the very edges that are judged, cross-fitted; content that does not clearly follow clicks is mute.
 
     Args:
         edges: the graph as observed.
@@ -249,7 +280,7 @@ class CrossFit:
         self.edges, self.fit, self.null, self.seed, self.content = edges, fit, null, seed, content or {}
         self.label = fold_edges(edges, stream(seed, "trust", "folds"))
         self._priors: dict[frozenset[int], Prior] = {}
-        self._alignments: dict[frozenset[int], dict[str, float]] = {}
+        self._alignments: dict[frozenset[int], dict[str, Estimate]] = {}
 
     @functools.cached_property
     def items_drawn(self) -> Null:
@@ -276,25 +307,37 @@ class CrossFit:
             self._priors[key] = self.fit(self.without(*folds))
         return self._priors[key]
 
-    def alignments(self, *outer: int) -> dict[str, float]:
-        """Of clicks and of each modality that has one, alone, on the edges without the outer folds.
+    def alignments(self, *outer: int) -> dict[str, Estimate]:
+        """Of clicks and of each modality alone, on the edges without the outer folds, the spurious ones among them.
 
-        That of a modality is A of its believed features: edges have (A - 1/2) b + 1/2 where a share b is believed.
+        That of a modality is A of its believed features: edges that are believed by b have 1/2 + (A - 1/2) b.
         """
         key = frozenset(outer)
         if key not in self._alignments:
-            found = {name: self._alone(name, *outer) for name in (CLICKS, *self.content)} if self.content else {}
-            aligned = {name: value for name, value in found.items() if value > 0.5}
-            self._alignments[key] = aligned or {CLICKS: 1.0}
+            self._alignments[key] = {name: self._alone(name, *outer) for name in (CLICKS, *self.content)}
         return self._alignments[key]
 
-    def _alone(self, name: str, *outer: int) -> float:
+    def aligned(self, *outer: int) -> dict[str, float]:
+        """The alignments of those who are heard: clicks, and modalities that are above chance by `SURE` errors."""
+        if not self.content:
+            return {CLICKS: 1.0}
+        found = self.alignments(*outer)
+        heard = [name for name, (value, error) in found.items() if name == CLICKS or value - 0.5 > SURE * error]
+        return {name: min(max(0.5, found[name].value), MOST) for name in heard}
+
+    def _alone(self, name: str, *outer: int) -> Estimate:
+        """By least squares of 1/2 - p on b; the error allows for edges of a user that depend on each other."""
         edges = self.without(*outer)
         p = self._cross_fitted(outer, lambda *folds: [self._witness(name, *folds)], "user")
         believed = np.ones(len(p)) if name == CLICKS else self.content[name].believed_I[edges.items]
-        believed = np.where(np.isfinite(p), believed, 0.0)
-        above, weight = float(believed @ (0.5 - np.nan_to_num(p))), float(believed @ believed)
-        return min(max(0.5, 0.5 + above / weight), MOST) if weight else 0.5
+        known = np.isfinite(p) & (believed > 0)
+        believed, better, users = believed[known], 0.5 - p[known], edges.users[known]
+        weight = float(believed @ believed)
+        if not weight:
+            return Estimate(0.5, 0.0)
+        above = float(believed @ better) / weight
+        of_user = np.bincount(users, weights=believed * (better - above * believed))
+        return Estimate(0.5 + above, float(np.sqrt(of_user @ of_user)) / weight)
 
     def _witness(self, name: str, *folds: int) -> Witness:
         """Users and items as clicks or a modality see them without these folds."""
@@ -303,13 +346,13 @@ class CrossFit:
             return Witness(prior.user_UD, prior.item_ID)
         return Witness(profiles(self.without(*folds), self.content[name]), self.content[name].rows_IC)
 
-    def witnesses(self, alignments: Mapping[str, float], *folds: int) -> list[Witness]:
-        """Those who are aligned, without these folds, and how far they are believed."""
+    def witnesses(self, aligned: Mapping[str, float], *folds: int) -> list[Witness]:
+        """Those who are heard, without these folds, and how far they are believed."""
         return [
             self._witness(name, *folds)._replace(
                 alignment=alignment, right_R=None if name == CLICKS else self.content[name].believed_I
             )
-            for name, alignment in alignments.items()
+            for name, alignment in aligned.items()
         ]
 
     def user_p(self, pairs: Edges, witnesses: Sequence[Witness]) -> Floats:
@@ -327,29 +370,33 @@ class CrossFit:
         return float(np.where(np.isfinite(p), 1 - p, 0.5).mean())
 
     def judged(self, *outer: int) -> Judged:
-        """The graph without the outer folds, each edge judged by witnesses that saw neither its own fold nor these."""
-        aligned = self.alignments(*outer)
+        """The graph without the outer folds, each edge judged by witnesses that saw neither its own fold nor these.
+
+        Nothing but the trust in features, one number for an item, was learned from all edges.
+        """
+        aligned = self.aligned(*outer)
         user_p, item_p = (
-            self._cross_fitted(outer, partial(self.witnesses, aligned), side) for side in ("user", "item")
+            self._cross_fitted(outer, functools.partial(self.witnesses, aligned), side) for side in ("user", "item")
         )
         return self.as_judged(user_p, item_p, *outer)
 
     def as_judged(self, user_p: Floats, item_p: Floats, *outer: int) -> Judged:
         """The graph without the outer folds, with p-values that are already known."""
-        aligned, edges = self.alignments(*outer), self.without(*outer)
+        aligned, edges = self.aligned(*outer), self.without(*outer)
 
         def heard(pairs: Edges, strength: Floats) -> Floats:
-            total = np.zeros(len(pairs))
+            most, least = (rankdata(strength, method=method).astype(np.int64) for method in ("max", "min"))
+            above, level, count = len(pairs) - most, most - least, np.full(len(pairs), len(pairs))
+            total = evidence(above, level, count, aligned[CLICKS], np.ones(len(pairs)))
             for name, value in aligned.items():
-                if name == CLICKS:
-                    total += evidence(rankdata(-strength) / len(pairs), value, np.ones(1))
-                else:
+                if name != CLICKS:
                     p = self.user_p(pairs, [self._witness(name, *outer)])
                     believed = np.where(np.isfinite(p), self.content[name].believed_I[pairs.items], 0.0)
-                    total += evidence(np.nan_to_num(p, nan=1.0), value, believed)
+                    above = np.rint(np.nan_to_num(p, nan=1.0) * (DRAWN + 1)).astype(np.int64) - 1
+                    total += evidence(above, np.zeros_like(above), np.full_like(above, DRAWN + 1), value, believed)
             return total
 
-        speaks = heard if set(aligned) != {CLICKS} else None
+        speaks = heard if len(aligned) > 1 else None
         return Judged(edges, user_p, item_p, lambda: self.prior(*outer), lambda: self.fold_priors(*outer), speaks)
 
     def _cross_fitted(self, outer: tuple[int, ...], witnesses: Callable[..., list[Witness]], side: Side) -> Floats:
@@ -366,8 +413,8 @@ class CrossFit:
         return [self.prior(fold, *outer) for fold in range(FOLDS) if fold not in outer]
 
     def alignment_of(self, pairs: Edges) -> Estimate:
-        """The alignment of pairs that are no training edges, by the mean p over the priors without one fold."""
-        aligned = self.alignments()
+        """The alignment of pairs that are no training edges, by the mean p over the witnesses without one fold."""
+        aligned = self.aligned()
         p = np.mean([self.user_p(pairs, self.witnesses(aligned, fold)) for fold in range(FOLDS)], axis=0)
         return alignment(pairs, p, self.seed)
 
