@@ -66,7 +66,8 @@ def _history(epochs: Sequence[Mapping[str, Any]], stored: Stored) -> Figure:
     for name, style in zip(epochs[0]["losses"], ("-", "--", ":", "-."), strict=False):
         loss.plot(number, [epoch["losses"][name] for epoch in epochs], style, color=BLUE, label=name)
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    loss.legend(frameon=False)
+    if epochs[0]["losses"]:
+        loss.legend(frameon=False)
     valid.plot(number, [epoch["valid"]["recall@10"] for epoch in epochs], color=BLUE)
     valid.axvline(stored.summary["best_epoch"], color=GREY, linewidth=0.8)
     best = stored.summary["best_epoch"]
