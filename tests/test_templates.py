@@ -1,5 +1,6 @@
 """Every template starts with its question, its command and its number of jobs, and composes to that number."""
 
+import copy
 import functools
 import json
 import re
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
 from trustmm.cli.run import build_stages
 from trustmm.job import Job
@@ -70,8 +73,25 @@ def seeds(template: str) -> list[str]:
 def built(template: str) -> list[tuple[Any, Job]]:
     """Configuration and stages of every job of a grid; of jobs that differ by their seed, of the last."""
     last = seeds(template)[-1:]
-    configs = [composed(template, *overrides) for overrides in jobs(template) if set(last) <= set(overrides)]
+    configs = [_with(template, overrides) for overrides in jobs(template) if set(last) <= set(overrides)]
     return [(config, build_stages(config)[0]) for config in configs]
+
+
+def _with(template: str, overrides: list[str]) -> Any:
+    """The same as `composed`, three times as fast where jobs differ in values: options are chosen once."""
+    words = OverridesParser.create().parse_overrides(overrides)
+    config = copy.deepcopy(_chosen(template, *(word.input_line for word in words if _chooses(word.key_or_group))))
+    for word in words:
+        if not _chooses(word.key_or_group):
+            OmegaConf.update(config, word.key_or_group, word.value())
+    return config
+
+
+_chosen = functools.cache(composed)
+
+
+def _chooses(key: str) -> bool:
+    return (config_folder() / key).is_dir()
 
 
 def test_every_figure_has_its_template_and_its_quick_twin() -> None:

@@ -102,7 +102,7 @@ def runs_of(folder: Path) -> list:
 
 @pytest.mark.slow
 def test_sweep_survives_the_death_of_its_controller_and_of_its_workers(start: Start, tmp_path: Path) -> None:
-    command = (*SHORT, "backbone=lightgcn", "corruption.eta=0,0.1,0.2,0.3", "rectifier=none,mr", "seed=0,1")
+    command = (*SHORT, "backbone=lightgcn", "corruption.eta=0,0.3", "rectifier=none,mr", "seed=0,1")
     last = (*SHORT, "backbone=lightgcn", "corruption.eta=0.3", "rectifier=mr", "seed=1")
 
     with held_back(tmp_path, *last):
@@ -112,23 +112,23 @@ def test_sweep_survives_the_death_of_its_controller_and_of_its_workers(start: St
         first.wait()
         until(lambda: not holders(tmp_path))
         before = results(tmp_path)
-        assert 2 <= len(before) < 16
+        assert 2 <= len(before) < 8
 
     with held_back(tmp_path, *last) as lock:
         second = start(*command, cwd=tmp_path)
-        until(lambda: len(results(tmp_path)) == 15)
-    until(lambda: holders(tmp_path, lock) or len(results(tmp_path)) == 16)
+        until(lambda: len(results(tmp_path)) == 7)
+    until(lambda: holders(tmp_path, lock) or len(results(tmp_path)) == 8)
     for pid in holders(tmp_path, lock):
         os.kill(pid, signal.SIGKILL)
     lines, log = finish(second)
-    middle, lost = results(tmp_path), 16 - len(lines)
+    middle, lost = results(tmp_path), 8 - len(lines)
     assert second.returncode == (1 if lost else 0), log
     assert log.count("killed (signal 9), possibly out of memory") >= lost
 
     lines, log = finish(third := start(*command, cwd=tmp_path))
     assert third.returncode == 0, log
-    assert len(lines) == 16
-    assert len(results(tmp_path)) == 16
+    assert len(lines) == 8
+    assert len(results(tmp_path)) == 8
     assert results(tmp_path).items() >= middle.items() >= before.items()
     children = [run for run in runs_of(tmp_path) if run.data.tags["role"] == "job"]
     ended = Counter((run.data.tags["job_id"], run.info.status) for run in children)
@@ -140,7 +140,7 @@ def test_sweep_survives_the_death_of_its_controller_and_of_its_workers(start: St
     assert "corruption.eta=0.3" in parent.data.tags["mlflow.note.content"]
     with next(tmp_path.glob("outputs/sweeps/*/summary.csv")).open() as handle:
         rows = list(csv.DictReader(handle))
-    assert len({(row["corruption.eta"], row["rectifier"], row["seed"]) for row in rows}) == len(rows) == 16
+    assert len({(row["corruption.eta"], row["rectifier"], row["seed"]) for row in rows}) == len(rows) == 8
     assert {row["run_id"] for row in rows} == {run.info.run_id for run in children if run.info.status == "FINISHED"}
 
 

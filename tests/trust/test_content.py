@@ -14,7 +14,7 @@ from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
 from trustmm.trust import edges as trust_edges
 from trustmm.trust.content import Content, believed_content, profiles
-from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, _Heard, evidence, p_values
+from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, _Heard, evidence, p_values, places
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.storey import Estimate
 
@@ -136,6 +136,14 @@ def test_evidence_is_a_likelihood_ratio() -> None:
     half = np.exp(evidence(place, alone, n, 0.8, np.full(1000, 0.5)))
     assert_allclose(half, 0.5 * np.exp(evidence(place, alone, n, 0.8, sure)) + 0.5)
     assert evidence(np.array([0]), np.array([999]), n[:1], 0.9, sure[:1]) == pytest.approx(0, abs=1e-12)
+
+
+def test_places_count_the_others() -> None:
+    values = np.array([[3, 1, 3, -np.inf, 2], [0, 0, 0, 0, 0]], dtype=np.float32)
+    above, level = places(values)
+    assert_array_equal(above, [[0, 3, 0, 4, 2], [0, 0, 0, 0, 0]])
+    assert_array_equal(level, [[1, 0, 1, 0, 0], [4, 4, 4, 4, 4]])
+    assert_array_equal(places(values[0])[0], above[0])
 
 
 def test_evidence_of_several_witnesses_is_added_as_far_as_they_are_aligned_and_believed() -> None:

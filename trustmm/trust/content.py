@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from trustmm.dataset.data import Features
 from trustmm.graph.edges import Edges
-from trustmm.prior.spectral import normalised
 from trustmm.seeding import stream
 from trustmm.trust.mismatch import Trust
 from trustmm.trust.views import CROSS, principal_coordinates, unit
@@ -54,6 +53,8 @@ def profiles(edges: Edges, content: Content) -> NDArray[np.float32]:
     An item counts as far as it is believed. The inner product of a profile with an item's content tells how well that
     fits; the scale is of no account.
     """
+    from trustmm.prior.spectral import normalised  # brings SciPy, which a job without such an edit does not need
+
     matrix, _ = normalised(edges)
     found: NDArray[np.float32] = matrix @ (content.rows_IC * content.believed_I[:, None].astype(np.float32))
     return found

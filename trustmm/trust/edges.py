@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from trustmm.exact import weighted
 from trustmm.graph.edges import Edges, IntArray
@@ -136,6 +136,13 @@ def evidence(above: IntArray, level: IntArray, count: IntArray, alignment: float
     return found
 
 
+def places(values: NDArray[Any]) -> tuple[IntArray, IntArray]:
+    """Of each value along the last axis, how many of the others are larger, and how many are as large."""
+    ascending, own = (torch.from_numpy(np.ascontiguousarray(one)) for one in (np.sort(values, axis=-1), values))
+    below, upto = (torch.searchsorted(ascending, own, right=right).numpy() for right in (False, True))
+    return values.shape[-1] - upto, upto - below - 1
+
+
 def p_values(rows: IntArray, columns: IntArray, witnesses: Sequence[Witness], null: Null) -> Floats:
     """(1 + drawn partners that fit at least as well) / (1 + drawn partners) of each pair, (E,).
 
@@ -202,10 +209,9 @@ class _Heard:
         return self._believed(self.nodes[:, None], self.index_BN)
 
     @functools.cached_property
-    def places(self) -> tuple[IntArray, IntArray]:
+    def drawn_places(self) -> tuple[IntArray, IntArray]:
         """Of each drawn partner, how many others fit better and how many as well, (B, N)."""
-        most, least = (rankdata(self.fit_BN, method=method, axis=1).astype(np.int64) for method in ("max", "min"))
-        return self.fit_BN.shape[1] - most, most - least
+        return places(self.fit_BN)
 
     def fits(self, place: IntArray, columns: IntArray) -> tuple[NDArray[Any], NDArray[Any]]:
         """How well the drawn partners fit, (E, N), and how well the own ones do, (E,).
@@ -224,7 +230,7 @@ class _Heard:
         own_E = evidence(
             better_EN.sum(axis=1), equal_EN.sum(axis=1), count_E, alignment, self._believed(self.nodes[place], columns)
         )
-        above_EN, level_EN = (among[place] for among in self.places)
+        above_EN, level_EN = (among[place] for among in self.drawn_places)
         above_EN += ~(better_EN | equal_EN)
         level_EN += equal_EN
         observed_EN = np.isneginf(fit_EN)  # are not asked for
@@ -385,9 +391,8 @@ class CrossFit:
         aligned, edges = self.aligned(*outer), self.without(*outer)
 
         def heard(pairs: Edges, strength: Floats) -> Floats:
-            most, least = (rankdata(strength, method=method).astype(np.int64) for method in ("max", "min"))
-            above, level, count = len(pairs) - most, most - least, np.full(len(pairs), len(pairs))
-            total = evidence(above, level, count, aligned[CLICKS], np.ones(len(pairs)))
+            count, sure = np.full(len(pairs), len(pairs)), np.ones(len(pairs))
+            total = evidence(*places(strength), count, aligned[CLICKS], sure)
             for name, value in aligned.items():
                 if name != CLICKS:
                     p = self.user_p(pairs, [self._witness(name, *outer)])
