@@ -25,7 +25,7 @@ from trustmm.store.cache import Cache
 from trustmm.trust.content import Content, believed_content
 from trustmm.trust.edges import CrossFit, NullName
 from trustmm.trust.mismatch import ViewName
-from trustmm.trust.stored import judged
+from trustmm.trust.stored import Judge
 
 Operation = Literal["complete", "prune", "reweigh", "graphda"]
 Where = Literal["train_only", "graph_only", "both"]
@@ -155,9 +155,8 @@ class PriorEdit(Edit):
     def _content(
         self, train: TrainData, prior: Callable[[], Prior], seed: int, cache: Cache, device: torch.device
     ) -> dict[str, Content]:
-        views, anchors_ID = get_args(ViewName), prior().item_ID
-        trust = judged(train, anchors_ID, views=views, k=CLICK_NEIGHBOURS, seed=seed, cache=cache, device=device)
-        return believed_content(train.features, trust, seed)
+        judge = Judge(get_args(ViewName), CLICK_NEIGHBOURS, seed, cache, device)
+        return believed_content(train.features, judge.features(train, prior().item_ID), seed)
 
     def _by_folds(
         self, edges: Edges, content: Mapping[str, Content], seed: int, cache: Cache, device: torch.device

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from trustmm.rectifier.mending import Mend, Mending
 from trustmm.store.cache import Cache
 from trustmm.trust.frames import trusted_mean
 from trustmm.trust.mismatch import Trust, ViewName
-from trustmm.trust.stored import judged, judged_frames
+from trustmm.trust.stored import Judge
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +48,15 @@ class TrustRectifier(Mending):
             device: where neighbours are searched.
         """
         anchors_ID = prior().item_ID
-        asked: dict[str, Any] = {"views": self.views, "k": self.k, "seed": seed, "cache": cache, "device": device}
+        judge = Judge(self.views, self.k, seed, cache, device)
         clips = sorted(train.frames) if "frames" in self.views else ()
-        in_time = {name: judged_frames(name, train, anchors_ID, **asked) for name in clips}
+        in_time = {name: judge.frames(name, train, anchors_ID) for name in clips}
         for name, one in in_time.items():
             if not np.isnan(one.eta.value):
                 log.info("trust: about %.0f%% of the %s frames are not their item's", 100 * one.eta.value, name)
         pooled = {name: self._pooled(train, name, one) for name, one in in_time.items() if not one.hopeless}
         train = replace(train, features={**train.features, **pooled})
-        trust = judged(train, anchors_ID, **asked)
+        trust = judge.features(train, anchors_ID)
         for name, one in trust.items():
             log.info("trust: %s", words(name, one))
         mended, mends = self.mend(train, anchors_ID, trust, seed=seed, device=device)
