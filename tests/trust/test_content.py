@@ -14,8 +14,9 @@ from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
 from trustmm.trust import edges as trust_edges
 from trustmm.trust.content import Content, believed_content, profiles
-from trustmm.trust.edges import CLICKS, DRAWN, FOLDS, CrossFit, Null, Witness, _Heard, evidence, p_values, places
+from trustmm.trust.edges import CLICKS, FOLDS, CrossFit
 from trustmm.trust.mismatch import Trust
+from trustmm.trust.places import DRAWN, Null, Witness, _Heard, evidence, p_values, places
 from trustmm.trust.storey import Estimate
 
 USERS, ITEMS, GROUPS = 900, 400, 40

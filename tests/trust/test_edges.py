@@ -15,19 +15,8 @@ from trustmm.prior import spectral
 from trustmm.prior.lightgcn import Prior
 from trustmm.prior.spectral import spectral_prior
 from trustmm.seeding import stream
-from trustmm.trust.edges import (
-    DRAWN,
-    FOLDS,
-    CrossFit,
-    Null,
-    Witness,
-    alignment,
-    draw_null,
-    fold_edges,
-    p_values,
-    spurious_share,
-    swapped,
-)
+from trustmm.trust.edges import FOLDS, CrossFit, alignment, fold_edges, spurious_share, swapped
+from trustmm.trust.places import DRAWN, Null, Witness, draw_null, p_values
 from trustmm.trust.storey import Estimate
 
 USERS, ITEMS, GROUPS = 600, 300, 12

@@ -23,8 +23,9 @@ from trustmm.prior.lightgcn import Prior
 from trustmm.prior.spectral import spectral_prior
 from trustmm.store.cache import Cache
 from trustmm.trust.content import Content, believed_content
-from trustmm.trust.edges import CrossFit, NullName
+from trustmm.trust.edges import CrossFit
 from trustmm.trust.mismatch import ViewName
+from trustmm.trust.places import NullName
 from trustmm.trust.stored import Judge
 
 Operation = Literal["complete", "prune", "reweigh", "graphda"]
